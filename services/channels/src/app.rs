@@ -1,0 +1,189 @@
+//! Apps (tenants) and their keys.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::{Capability, Limits, Namespaces, Quota};
+
+/// Longest app id in bytes; with the channel token it keeps subjects below 256 bytes.
+const MAX_APP_ID_BYTES: usize = 32;
+
+/// Longest key name in bytes.
+const MAX_KEY_NAME_BYTES: usize = 128;
+
+/// An app's id: 1 to 32 of `A-Z a-z 0-9 _ -`, safe in paths, subjects and KV keys. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AppId(Arc<str>);
+
+/// A text that is not an [`AppId`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("app id must be 1 to {MAX_APP_ID_BYTES} letters, digits, '-' or '_'")]
+pub struct InvalidAppId;
+
+impl AppId {
+    /// Checks `id`.
+    pub fn new(id: &str) -> Result<Self, InvalidAppId> {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+        if id.is_empty() || id.len() > MAX_APP_ID_BYTES || !id.bytes().all(allowed) {
+            return Err(InvalidAppId);
+        }
+        Ok(Self(id.into()))
+    }
+
+    /// The id's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for AppId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.as_str())
+    }
+}
+
+impl fmt::Display for AppId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A key's public name, which clients put in the URL. Any printable ASCII without `:` (it travels as
+/// `scheme://key:secret@host`), `/`, `?`, `#` or white space. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyName(Arc<str>);
+
+/// A text that is not a [`KeyName`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("key name must be 1 to {MAX_KEY_NAME_BYTES} printable ASCII characters without ':', '/', '?', '#' or space")]
+pub struct InvalidKeyName;
+
+impl KeyName {
+    /// Checks `name`.
+    pub fn new(name: &str) -> Result<Self, InvalidKeyName> {
+        let allowed = |b: u8| b.is_ascii_graphic() && !matches!(b, b':' | b'/' | b'?' | b'#');
+        if name.is_empty() || name.len() > MAX_KEY_NAME_BYTES || !name.bytes().all(allowed) {
+            return Err(InvalidKeyName);
+        }
+        Ok(Self(name.into()))
+    }
+
+    /// The name's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for KeyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.as_str())
+    }
+}
+
+impl fmt::Display for KeyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A signing secret. Its debug form never shows it, and it has no display form.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Arc<str>);
+
+impl Secret {
+    /// Wraps `secret`; `None` if it is empty, since an empty secret signs for anybody.
+    pub fn new(secret: &str) -> Option<Self> {
+        (!secret.is_empty()).then(|| Self(secret.into()))
+    }
+
+    /// The secret itself, for signing only.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// A key of an app: who signs with `secret` may do what `capability` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Public name, unique in the cluster.
+    pub name: KeyName,
+    /// What signs.
+    pub secret: Secret,
+    /// What it allows.
+    pub capability: Capability,
+    /// When it was made, milliseconds since the Unix epoch.
+    pub created_ms: u64,
+}
+
+/// Switches of the Pusher surface.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PusherSettings {
+    /// Whether clients may send client events.
+    pub client_events: bool,
+}
+
+/// A tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct App {
+    /// Its id.
+    pub id: AppId,
+    /// A name for people.
+    pub name: String,
+    /// A disabled app refuses every connection and request.
+    pub enabled: bool,
+    /// Active keys, oldest first. A revoked key is not here.
+    pub keys: Vec<Key>,
+    /// Pusher surface switches.
+    pub pusher: PusherSettings,
+    /// Per-item limits.
+    pub limits: Limits,
+    /// Quotas.
+    pub quota: Quota,
+    /// Rules by channel-name prefix.
+    pub namespaces: Namespaces,
+}
+
+impl App {
+    /// The active key called `name`.
+    pub fn key(&self, name: &str) -> Option<&Key> {
+        self.keys.iter().find(|key| key.name.as_str() == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn app_ids() {
+        for id in ["1001", "a_B-9", &"9".repeat(32)] {
+            assert_eq!(AppId::new(id).unwrap().as_str(), id);
+        }
+        for id in ["", "a.b", "a*", "a b", "é", &"9".repeat(33)] {
+            assert_eq!(AppId::new(id), Err(InvalidAppId), "{id}");
+        }
+    }
+
+    #[test]
+    fn key_names() {
+        for name in ["9f2c4be1d07a4c3e8b51", "1001.AbC-1_2", "app-key"] {
+            assert_eq!(KeyName::new(name).unwrap().as_str(), name);
+        }
+        for name in ["", "a:b", "a b", "a/b", "ключ", &"k".repeat(129)] {
+            assert_eq!(KeyName::new(name), Err(InvalidKeyName), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_secret_does_not_show_itself() {
+        let secret = Secret::new("hush-hush").unwrap();
+        assert!(!format!("{secret:?}").contains("hush"));
+        assert_eq!(Secret::new(""), None);
+    }
+}

@@ -1,0 +1,43 @@
+//! What an app may do: sizes per item, and quotas over its whole use.
+
+/// Per-item limits of an app. Every one is enforced where the item enters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest channel name in characters. Pusher documents 164, its libraries enforce 200.
+    pub channel_name_chars: usize,
+    /// Longest event name in characters.
+    pub event_name_chars: usize,
+    /// Longest event data, in bytes of the data string.
+    pub event_data_bytes: usize,
+    /// Most channels in one publish.
+    pub channels_per_publish: usize,
+    /// Most events in one batch.
+    pub events_per_batch: usize,
+    /// Most client events one connection may send in a second.
+    pub client_events_per_second: u32,
+    /// Most channels one connection may be subscribed to at a time. Not a Pusher limit: it bounds what one client can
+    /// make a node remember.
+    pub channels_per_connection: usize,
+}
+
+impl Default for Limits {
+    /// The limits hosted Pusher documents, so that an app that moves here behaves the same.
+    fn default() -> Self {
+        Self {
+            channel_name_chars: 200,
+            event_name_chars: 200,
+            event_data_bytes: 10_240,
+            channels_per_publish: 100,
+            events_per_batch: 10,
+            client_events_per_second: 10,
+            channels_per_connection: 1_000,
+        }
+    }
+}
+
+/// Quotas of an app. `None` is no limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Quota {
+    /// Connections at one time. Enforced per node until shares are computed across the cluster.
+    pub connections: Option<u64>,
+}

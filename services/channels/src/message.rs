@@ -1,0 +1,53 @@
+//! What is published and what the backbone stores.
+
+use bytes::Bytes;
+
+use crate::{ClientId, ConnectionId};
+
+/// One message: a name and data that nobody between publisher and subscriber reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Event name (Pusher) or message name (Ably); Ably messages may have none.
+    pub name: Option<String>,
+    /// The payload, untouched.
+    pub data: Bytes,
+    /// How `data` is to be read: a `/`-separated chain as in the Ably protocol; empty for a plain string.
+    /// `json` is JSON text.
+    pub encoding: String,
+    /// Protocol-specific additions as JSON text; empty for none.
+    pub extras: Bytes,
+}
+
+impl Message {
+    /// A message whose payload is a plain string, as every Pusher event's is.
+    pub fn text(name: &str, data: impl Into<Bytes>) -> Self {
+        Self { name: Some(name.to_owned()), data: data.into(), encoding: String::new(), extras: Bytes::new() }
+    }
+}
+
+/// What a record tells its subscribers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RecordKind {
+    /// Messages published by a backend or a client with the right to publish.
+    Messages,
+    /// A Pusher client event: relayed between subscribers, never stored.
+    ClientEvent,
+}
+
+/// The unit of order and atomicity: what one publish to one channel stores and every subscriber gets whole.
+///
+/// A publish of several messages to one channel is one record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// What it tells.
+    pub kind: RecordKind,
+    /// The publishing connection, or the one a backend wants left out. Whether it gets an echo is the subscriber's
+    /// protocol's decision.
+    pub connection: Option<ConnectionId>,
+    /// The publishing client.
+    pub client: Option<ClientId>,
+    /// When the edge accepted it, milliseconds since the Unix epoch.
+    pub timestamp_ms: u64,
+    /// At least one message.
+    pub messages: Vec<Message>,
+}
