@@ -1,0 +1,61 @@
+//! HMAC-SHA256 in lower-case hex, and the holder of a key's secret that signs with it.
+
+use channels::{Key, KeyName, Secret};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+use subtle::ConstantTimeEq as _;
+
+use crate::hex;
+
+/// An HMAC-SHA256 as it travels. It has no debug or display form: a log or an error text must never show the digest
+/// that would have been right.
+pub(crate) struct Signature([u8; 64]);
+
+impl Signature {
+    /// Signs the concatenation of `parts`.
+    pub(crate) fn of(secret: &Secret, parts: &[&str]) -> Self {
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes()).expect("HMAC takes a key of any length");
+        for part in parts {
+            mac.update(part.as_bytes());
+        }
+        let mut hex = [0; 64];
+        hex::encode_into(&mac.finalize().into_bytes(), &mut hex);
+        Self(hex)
+    }
+
+    /// Whether `given` is this signature, in time that does not depend on where they differ.
+    pub(crate) fn matches(&self, given: &str) -> bool {
+        self.0.ct_eq(given.as_bytes()).into()
+    }
+
+    /// The text, for whoever holds the secret.
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("hex digits are ASCII")
+    }
+}
+
+/// The part of an application's server: holds a key and signs what clients and libraries have to present.
+#[derive(Clone, Debug)]
+pub struct Signer {
+    pub(crate) name: KeyName,
+    pub(crate) secret: Secret,
+}
+
+impl Signer {
+    /// Signs as the key `name` with `secret`.
+    pub fn new(name: KeyName, secret: Secret) -> Self {
+        Self { name, secret }
+    }
+
+    /// `KEY:HEX` over the concatenation of `parts`.
+    pub(crate) fn auth(&self, parts: &[&str]) -> String {
+        format!("{}:{}", self.name, Signature::of(&self.secret, parts).text())
+    }
+}
+
+impl From<&Key> for Signer {
+    fn from(key: &Key) -> Self {
+        Self::new(key.name.clone(), key.secret.clone())
+    }
+}
