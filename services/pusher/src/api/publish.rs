@@ -1,0 +1,199 @@
+//! `POST /events` and `POST /batch_events`.
+//!
+//! A request is checked whole before anything of it is handed on, so that a refused one has sent nothing.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use channels::{App, ChannelName, ConnectionId, Key, Limits, Message, Operation, Record, RecordKind};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{ApiError, Counts, Info};
+use crate::encode::is_reserved;
+use crate::json::{self, Text, Unreadable};
+use crate::{ChannelKind, SocketId, parse_channel_name};
+
+/// A checked event: the signing key may publish it on all its channels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// What to publish.
+    pub message: Message,
+    /// Where: at least one, each once, in the order given.
+    pub channels: Vec<ChannelName>,
+    /// A connection that is not to get it.
+    pub exclude: Option<ConnectionId>,
+    /// The counts to answer with; `None` if it asked for none.
+    pub info: Option<Info>,
+}
+
+impl Event {
+    /// The record for each of its channels, accepted at `timestamp_ms`.
+    pub fn record(&self, timestamp_ms: u64) -> Record {
+        Record {
+            kind: RecordKind::Messages,
+            connection: self.exclude.clone(),
+            client: None,
+            timestamp_ms,
+            messages: vec![self.message.clone()],
+        }
+    }
+}
+
+/// An event as the libraries send it: PHP writes `channel` for one channel, the others always `channels`.
+#[derive(Deserialize)]
+struct RawEvent<'a> {
+    #[serde(borrow)]
+    name: Text<'a>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    channel: Option<Text<'a>>,
+    #[serde(borrow)]
+    channels: Option<Vec<Text<'a>>>,
+    #[serde(borrow)]
+    socket_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    info: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+struct RawBatch<'a> {
+    #[serde(borrow)]
+    batch: Vec<&'a RawValue>,
+}
+
+/// Reads the body of `POST /events`, signed by `key`.
+pub fn parse_event(body: &[u8], app: &App, key: &Key) -> Result<Event, ApiError> {
+    event(text(body)?, app, key)
+}
+
+/// Reads the body of `POST /batch_events`, signed by `key`. Each event has one channel in practice; more are fine.
+pub fn parse_batch(body: &[u8], app: &App, key: &Key) -> Result<Vec<Event>, ApiError> {
+    const SHAPE: &str = r#"body must be an object with "batch": an array of events"#;
+    let RawBatch { batch } = object(text(body)?, SHAPE)?;
+    let limit = app.limits.events_per_batch;
+    if batch.len() > limit {
+        return Err(ApiError::TooManyEvents { limit });
+    }
+    let events = batch.iter().enumerate().map(|(index, raw)| {
+        event(raw.get(), app, key).map_err(|source| ApiError::InBatch { index, source: Box::new(source) })
+    });
+    events.collect()
+}
+
+fn text(body: &[u8]) -> Result<&str, ApiError> {
+    std::str::from_utf8(body).map_err(|_| ApiError::NotJson)
+}
+
+fn object<'a, T: Deserialize<'a>>(text: &'a str, shape: &'static str) -> Result<T, ApiError> {
+    json::object(text).map_err(|unreadable| match unreadable {
+        Unreadable::Syntax => ApiError::NotJson,
+        Unreadable::Shape => ApiError::Shape(shape),
+    })
+}
+
+fn event(text: &str, app: &App, key: &Key) -> Result<Event, ApiError> {
+    const SHAPE: &str = r#"an event must be an object with the string "name", "data", and "channels" (an array of strings) or "channel" (a string); "socket_id" and "info" may be strings"#;
+    let raw: RawEvent<'_> = object(text, SHAPE)?;
+    let limits = &app.limits;
+    let message = message(&raw, limits)?;
+    let channels = destinations(&raw, app, key)?;
+    let exclude = raw.socket_id.as_ref().map(|id| SocketId::parse(&id.0)).transpose()?.map(ConnectionId::from);
+    let info = raw.info.as_ref().map(|list| Info::parse(&list.0));
+    Ok(Event { message, channels, exclude, info })
+}
+
+/// The data as documented is a string. Hand-made clients post other JSON, which then travels as JSON text, without white
+/// space but otherwise as written, and reaches Pusher subscribers as a string of it.
+fn message(raw: &RawEvent<'_>, limits: &Limits) -> Result<Message, ApiError> {
+    let name = raw.name.0.as_ref();
+    let limit = limits.event_name_chars;
+    if name.is_empty() || name.chars().count() > limit {
+        return Err(ApiError::EventName { limit });
+    }
+    if is_reserved(name) {
+        return Err(ApiError::ReservedEventName);
+    }
+    let data = raw.data.ok_or(ApiError::Shape(r#"event has no "data""#))?.get();
+    let (data, encoding) = if data.starts_with('"') {
+        // The syntax was checked with the body; half a surrogate pair is all that can still be wrong.
+        let text: String = serde_json::from_str(data).map_err(|_| ApiError::Shape(r#""data" is not Unicode"#))?;
+        (text, "")
+    } else {
+        (json::compact(data), "json")
+    };
+    let limit = limits.event_data_bytes;
+    if data.len() > limit {
+        return Err(ApiError::DataTooLarge { limit });
+    }
+    Ok(Message { name: Some(name.to_owned()), data: data.into(), encoding: encoding.to_owned(), extras: Bytes::new() })
+}
+
+fn destinations(raw: &RawEvent<'_>, app: &App, key: &Key) -> Result<Vec<ChannelName>, ApiError> {
+    let names: Vec<&str> = raw.channels.iter().flatten().chain(&raw.channel).map(|text| text.0.as_ref()).collect();
+    let limit = app.limits.channels_per_publish;
+    if names.is_empty() {
+        return Err(ApiError::NoChannels);
+    }
+    if names.len() > limit {
+        return Err(ApiError::TooManyChannels { limit });
+    }
+    let mut channels = Vec::with_capacity(names.len());
+    let mut seen = BTreeSet::new();
+    for name in names {
+        let parsed = parse_channel_name(name, &app.limits);
+        let (channel, kind) = parsed.map_err(|reason| ApiError::channel_name(name, reason))?;
+        if !kind.supported() {
+            return Err(ApiError::NotSupported(kind.word()));
+        }
+        if !key.capability.permits(name, Operation::Publish) {
+            return Err(ApiError::Forbidden { operation: Operation::Publish, channel: name.to_owned() });
+        }
+        if seen.insert(name) {
+            channels.push(channel);
+        }
+    }
+    Ok(channels)
+}
+
+/// The answer to an accepted event: `{}`, or with `info` the counts of its channels.
+pub fn event_answer(event: &Event, mut counts: impl FnMut(&ChannelName) -> Counts) -> String {
+    let Some(info) = event.info else { return "{}".to_owned() };
+    let mut out = String::from(r#"{"channels":{"#);
+    for (index, channel) in event.channels.iter().enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        json::push_string(&mut out, channel.as_str());
+        out.push(':');
+        info.push_object(&mut out, ChannelKind::of(channel.as_str()), counts(channel));
+    }
+    out.push_str("}}");
+    out
+}
+
+/// The answer to an accepted batch: `{}`, or if any event has `info`, the counts of each event's (first) channel, by
+/// index.
+pub fn batch_answer(events: &[Event], mut counts: impl FnMut(&ChannelName) -> Counts) -> String {
+    if events.iter().all(|event| event.info.is_none()) {
+        return "{}".to_owned();
+    }
+    let mut out = String::from(r#"{"batch":["#);
+    for (index, event) in events.iter().enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        match (event.info, event.channels.first()) {
+            (Some(info), Some(channel)) => {
+                info.push_object(&mut out, ChannelKind::of(channel.as_str()), counts(channel));
+            }
+            (None, _) | (_, None) => out.push_str("{}"),
+        }
+    }
+    out.push_str("]}");
+    out
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,25 @@
+//! The Pusher Channels protocol, version 4 to 7.
+//!
+//! Owns everything a Pusher client or server library can see: frames, the connection's state machine, the bodies and
+//! statuses of the HTTP API, names, close codes and error codes. Deliberately knows nothing of sockets, HTTP parsing,
+//! tokio, NATS, clocks or random numbers: text and times come in, outputs go out, and the edge does what they say.
+
+pub mod api;
+mod codes;
+mod encode;
+mod frame;
+mod handshake;
+mod json;
+mod name;
+mod session;
+mod socket_id;
+
+pub use codes::{Class, CloseCode, ErrorCode};
+pub use encode::encode_record;
+pub use handshake::{Handshake, ProtocolVersion, Refused, parse_handshake, reject, select_subprotocol};
+pub use name::{ChannelKind, InvalidName, parse_channel_name};
+pub use session::{Input, Output, Session, Settings};
+pub use socket_id::{InvalidSocketId, SocketId};
+
+#[cfg(test)]
+mod fixtures;

@@ -1,0 +1,74 @@
+//! Client events: from one subscriber to the others.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use channels::{App, Message, Operation, Record, RecordKind};
+
+use super::complaint::Complaint;
+use super::{Output, Session};
+use crate::ChannelKind;
+use crate::frame::ClientEvent;
+
+impl Session {
+    pub(super) fn client_event(
+        &mut self,
+        event: &ClientEvent<'_>,
+        app: &App,
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Complaint> {
+        if !app.pusher.client_events {
+            return Err(Complaint::ClientEventsDisabled);
+        }
+        let limits = &app.limits;
+        // Attempts count, not successes: otherwise a flood of bad ones would be free.
+        if !self.client_events.take(limits.client_events_per_second, now) {
+            return Err(Complaint::TooManyClientEvents(limits.client_events_per_second));
+        }
+        let channel = self.channels.get(event.channel.as_ref()).ok_or(Complaint::NotOnThisChannel)?;
+        match ChannelKind::of(channel.as_str()) {
+            ChannelKind::Private => {}
+            ChannelKind::Public | ChannelKind::Presence | ChannelKind::Cache | ChannelKind::User => {
+                return Err(Complaint::NotOnThisChannel);
+            }
+        }
+        let may_publish = |key: &channels::Key| key.capability.permits(channel.as_str(), Operation::Publish);
+        if !app.key(self.key.as_str()).is_some_and(may_publish) {
+            return Err(Complaint::MayNotPublish);
+        }
+        if event.name.chars().count() > limits.event_name_chars {
+            return Err(Complaint::NameTooLong(limits.event_name_chars));
+        }
+        let (data, encoding) = payload(event)?;
+        if data.len() > limits.event_data_bytes {
+            return Err(Complaint::DataTooLarge(limits.event_data_bytes));
+        }
+        let message = Message {
+            name: Some(event.name.clone().into_owned()),
+            data,
+            encoding: encoding.to_owned(),
+            extras: Bytes::new(),
+        };
+        let record = Record {
+            kind: RecordKind::ClientEvent,
+            connection: Some(self.socket_id.connection().clone()),
+            client: None,
+            timestamp_ms: 0,
+            messages: vec![message],
+        };
+        out.push(Output::Publish { channel: channel.clone(), record });
+        Ok(())
+    }
+}
+
+/// The bytes to relay, and their encoding: a string is its characters, anything else its JSON text. No data is null.
+fn payload(event: &ClientEvent<'_>) -> Result<(Bytes, &'static str), Complaint> {
+    let json = event.data.map_or("null", |data| data.get());
+    if !json.starts_with('"') {
+        return Ok((Bytes::copy_from_slice(json.as_bytes()), "json"));
+    }
+    // The syntax was checked with the frame; half a surrogate pair is all that can still be wrong.
+    let text: String = serde_json::from_str(json).map_err(|_| Complaint::DataNotUnicode)?;
+    Ok((text.into(), ""))
+}

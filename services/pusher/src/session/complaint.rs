@@ -1,0 +1,47 @@
+//! What a client is told by `pusher:error` while its connection stays open.
+
+use crate::ErrorCode;
+use crate::frame::Unusable;
+
+/// Why a frame did nothing. A refused subscription is told on its channel instead, see `subscribe`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Complaint {
+    #[error(transparent)]
+    Frame(#[from] Unusable),
+    #[error("Existing subscription to channel {0}")]
+    AlreadySubscribed(String),
+    #[error("Signing in is not supported by this server version")]
+    SignInNotSupported,
+    #[error("Client events are not enabled for this app")]
+    ClientEventsDisabled,
+    #[error("Client events are only for private channels that this connection is subscribed to")]
+    NotOnThisChannel,
+    #[error("The key of this connection may not publish on this channel")]
+    MayNotPublish,
+    #[error("Event name is longer than {0} characters")]
+    NameTooLong(usize),
+    #[error("Event data is larger than {0} bytes")]
+    DataTooLarge(usize),
+    #[error("Event data is a string that is not Unicode")]
+    DataNotUnicode,
+    #[error("More than {0} client events in a second, this one was dropped")]
+    TooManyClientEvents(u32),
+}
+
+impl Complaint {
+    /// The code beside the text. Null tells clients no more than that; only what they are documented to act on has one.
+    pub(super) fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::TooManyClientEvents(_) => Some(ErrorCode::ClientEventRate),
+            Self::Frame(_)
+            | Self::AlreadySubscribed(_)
+            | Self::SignInNotSupported
+            | Self::ClientEventsDisabled
+            | Self::NotOnThisChannel
+            | Self::MayNotPublish
+            | Self::NameTooLong(_)
+            | Self::DataTooLarge(_)
+            | Self::DataNotUnicode => None,
+        }
+    }
+}
