@@ -1,0 +1,107 @@
+//! Records as bytes: the versioned protobuf envelope of `proto/backbone.proto`.
+
+use bytes::Bytes;
+use channels::{ChannelName, ClientId, ConnectionId, Message, Record, RecordKind};
+use prost::Message as _;
+use proto::backbone as wire;
+
+/// Version this code writes, and the newest it reads.
+const VERSION: u32 = 1;
+
+/// Why stored bytes are no record this code can deliver.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unreadable {
+    #[error("not a record")]
+    Malformed(#[from] prost::DecodeError),
+    #[error("record of version {0}, newer than this server")]
+    Version(u32),
+    #[error("record without {0}")]
+    Missing(&'static str),
+}
+
+/// Encodes `record` for `channel`, whose original name travels along since its subject token may be a hash.
+pub(crate) fn encode(channel: &ChannelName, record: &Record) -> Bytes {
+    let kind = match record.kind {
+        RecordKind::Messages => wire::record::Kind::Messages,
+        RecordKind::ClientEvent => wire::record::Kind::ClientEvent,
+    };
+    let message = |message: &Message| wire::Message {
+        name: message.name.clone(),
+        data: message.data.clone(),
+        encoding: message.encoding.clone(),
+        extras: message.extras.clone(),
+    };
+    let record = wire::Record {
+        version: VERSION,
+        kind: kind.into(),
+        channel: channel.as_str().to_owned(),
+        connection_id: record.connection.as_ref().map(|id| id.as_str().to_owned()).unwrap_or_default(),
+        client_id: record.client.as_ref().map(|id| id.as_str().to_owned()).unwrap_or_default(),
+        timestamp_ms: record.timestamp_ms,
+        messages: record.messages.iter().map(message).collect(),
+    };
+    record.encode_to_vec().into()
+}
+
+/// Decodes what [`encode`] made. Payloads share `bytes`.
+pub(crate) fn decode(bytes: Bytes) -> Result<Record, Unreadable> {
+    let wire = wire::Record::decode(bytes)?;
+    if wire.version != VERSION {
+        return Err(Unreadable::Version(wire.version));
+    }
+    let kind = match wire.kind() {
+        wire::record::Kind::Messages => RecordKind::Messages,
+        wire::record::Kind::ClientEvent => RecordKind::ClientEvent,
+        wire::record::Kind::Unspecified => return Err(Unreadable::Missing("a kind")),
+    };
+    if wire.messages.is_empty() {
+        return Err(Unreadable::Missing("messages"));
+    }
+    let message = |message: wire::Message| Message {
+        name: message.name,
+        data: message.data,
+        encoding: message.encoding,
+        extras: message.extras,
+    };
+    Ok(Record {
+        kind,
+        connection: ConnectionId::new(&wire.connection_id).ok(),
+        client: ClientId::new(&wire.client_id).ok(),
+        timestamp_ms: wire.timestamp_ms,
+        messages: wire.messages.into_iter().map(message).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn records_round_trip(name: Option<String>, data: Vec<u8>, encoding: String, timestamp_ms: u64) {
+            let message = Message { name, data: data.into(), encoding, extras: Bytes::new() };
+            let record = Record {
+                kind: RecordKind::Messages,
+                connection: ConnectionId::new("1.2").ok(),
+                client: None,
+                timestamp_ms,
+                messages: vec![message],
+            };
+            let bytes = encode(&ChannelName::new("room").unwrap(), &record);
+            prop_assert_eq!(decode(bytes).unwrap(), record);
+        }
+
+        #[test]
+        fn any_bytes_are_answered(bytes: Vec<u8>) {
+            let _answer = decode(bytes.into());
+        }
+    }
+
+    #[test]
+    fn a_newer_version_is_refused() {
+        let newer = wire::Record { version: 2, ..wire::Record::default() };
+        assert!(matches!(decode(newer.encode_to_vec().into()), Err(Unreadable::Version(2))));
+    }
+}

@@ -1,0 +1,209 @@
+//! History over JetStream: bounds become sequences, reads go in small pieces, identical ones are made once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use channels::{AppId, ChannelName, Position, Tier};
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared as SharedFuture};
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep};
+use tracing::{debug, error};
+
+use super::direct::{From, ReadError, Stored};
+use super::streams::ShardStream;
+use super::subject::Store;
+use super::{JetStream, Shared};
+use crate::envelope;
+use crate::history::{Direction, History, HistoryError, HistoryQuery, StoredRecord};
+
+/// How long a read is tried again while a shard has no leader.
+const READ_DEADLINE: Duration = Duration::from_secs(12);
+
+/// Pause between tries.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// First guess of how many of a shard's sequences hold one page of a channel, per message wanted.
+const SPAN_PER_MESSAGE: u64 = 16;
+
+type Answer = Result<Arc<History>, HistoryError>;
+
+/// Reads under way, so that a crowd that asks the same at once costs one read.
+#[derive(Debug, Default)]
+pub(super) struct Coalesced(Mutex<HashMap<HistoryQuery, SharedFuture<BoxFuture<'static, Answer>>>>);
+
+impl JetStream {
+    pub(crate) async fn history(&self, query: HistoryQuery) -> Result<History, HistoryError> {
+        let answer = {
+            let mut under_way = self.shared.coalesced.0.lock();
+            under_way.retain(|_, answer| answer.peek().is_none());
+            let shared = Arc::clone(&self.shared);
+            let begin = || {
+                let query = query.clone();
+                async move { shared.history_with_retries(&query).await.map(Arc::new) }.boxed().shared()
+            };
+            under_way.entry(query.clone()).or_insert_with(begin).clone()
+        };
+        answer.await.map(Arc::unwrap_or_clone)
+    }
+
+    pub(crate) async fn head(&self, app: &AppId, channel: &ChannelName, tier: Tier) -> Result<Position, HistoryError> {
+        let store = Store::of(tier).ok_or(HistoryError::NotStored)?;
+        let subjects = self.shared.subjects(app, channel);
+        let stream = self.shared.streams.get(store, subjects.shard);
+        self.shared.streams.ensure(stream).await.map_err(|_| HistoryError::Unavailable)?;
+        let head = self.shared.read_head(stream, &subjects.stored(store)).await;
+        let sequence = head.map_err(|_| HistoryError::Unavailable)?;
+        Ok(Position { epoch: stream.epoch(), sequence })
+    }
+}
+
+impl Shared {
+    async fn history_with_retries(&self, query: &HistoryQuery) -> Result<History, HistoryError> {
+        let store = Store::of(query.tier).ok_or(HistoryError::NotStored)?;
+        let subjects = self.subjects(&query.app, &query.channel);
+        let stream = self.streams.get(store, subjects.shard);
+        self.streams.ensure(stream).await.map_err(|_| HistoryError::Unavailable)?;
+        let subject = subjects.stored(store);
+        let deadline = Instant::now() + READ_DEADLINE;
+        loop {
+            match self.read_history(query, stream, &subject).await {
+                Ok(answer) => return answer,
+                Err(error) if Instant::now() + RETRY_PAUSE < deadline => {
+                    debug!(%error, stream = stream.name, "a history read failed; it is tried again");
+                    sleep(RETRY_PAUSE).await;
+                }
+                Err(_) => return Err(HistoryError::Unavailable),
+            }
+        }
+    }
+
+    /// The outer error is worth another try.
+    async fn read_history(
+        &self,
+        query: &HistoryQuery,
+        stream: &ShardStream,
+        subject: &str,
+    ) -> Result<Result<History, HistoryError>, ReadError> {
+        let epoch = stream.epoch();
+        let head_sequence = self.read_head(stream, subject).await?;
+        let head = Position { epoch, sequence: head_sequence };
+        if [query.after, query.before].into_iter().flatten().any(|bound| bound.epoch != epoch) {
+            return Ok(Err(HistoryError::OtherEpoch { head }));
+        }
+        // All bounds as one range of sequences: (after, target].
+        let mut after = query.after.map_or(0, |after| after.sequence);
+        if let Some(start_ms) = query.start_ms {
+            let first = self.sequence_at(stream, subject, to_ns(start_ms), head_sequence).await?;
+            after = after.max(first.saturating_sub(1));
+        }
+        let mut target =
+            query.before.map_or(head_sequence, |before| head_sequence.min(before.sequence.saturating_sub(1)));
+        if let Some(end_ms) = query.end_ms {
+            let beyond = self.sequence_at(stream, subject, to_ns(end_ms.saturating_add(1)), head_sequence).await?;
+            target = target.min(beyond.saturating_sub(1));
+        }
+        let complete = match query.after {
+            Some(position) => self.is_complete(stream, subject, position.sequence, head_sequence).await?,
+            None => true,
+        };
+        let limit = query.limit.clamp(1, HistoryQuery::MAX_LIMIT);
+        let mut messages = match query.direction {
+            Direction::Forward => self.first_messages(stream, subject, after, target, limit + 1).await?,
+            Direction::Backward => self.last_messages(stream, subject, after, target, limit + 1).await?,
+        };
+        let more = messages.len() > limit;
+        messages.truncate(limit);
+        let records = messages.into_iter().filter_map(|message| to_record(message, stream)).collect();
+        Ok(Ok(History { records, more, complete, head }))
+    }
+
+    /// Whether nothing of the channel behind `after` has been evicted or has expired.
+    async fn is_complete(&self, stream: &ShardStream, subject: &str, after: u64, head: u64) -> Result<bool, ReadError> {
+        if after >= head {
+            return Ok(true);
+        }
+        let chunk = self.chunk(stream, subject, after, head).await?;
+        if chunk.anchor_found {
+            return Ok(true);
+        }
+        let few = chunk.remaining.is_some_and(|count| count < self.streams.messages_per_channel(stream.store));
+        Ok(few && self.nothing_expired_after(stream, after).await?)
+    }
+
+    /// The first `count` messages in `(after, target]`, oldest first.
+    async fn first_messages(
+        &self,
+        stream: &ShardStream,
+        subject: &str,
+        mut after: u64,
+        target: u64,
+        count: usize,
+    ) -> Result<Vec<Stored>, ReadError> {
+        let mut messages = Vec::new();
+        while after < target && messages.len() < count {
+            let chunk = self.chunk(stream, subject, after, target).await?;
+            let Some(last) = chunk.messages.last() else { break };
+            after = last.sequence;
+            messages.extend(chunk.messages);
+        }
+        messages.truncate(count);
+        Ok(messages)
+    }
+
+    /// The last `count` messages in `(after, target]`, newest first.
+    ///
+    /// The server reads forward only, so a start is sought from which at least `count` remain: further and further
+    /// back, counting by reads of one message, which are cheap.
+    async fn last_messages(
+        &self,
+        stream: &ShardStream,
+        subject: &str,
+        after: u64,
+        target: u64,
+        count: usize,
+    ) -> Result<Vec<Stored>, ReadError> {
+        if after >= target {
+            return Ok(Vec::new());
+        }
+        let wanted = count as u64;
+        let beyond = self.count_from(stream, subject, target + 1).await?;
+        let mut span = wanted.saturating_mul(SPAN_PER_MESSAGE);
+        let mut start = after;
+        while target.saturating_sub(span) > after {
+            let candidate = target - span;
+            if self.count_from(stream, subject, candidate + 1).await?.saturating_sub(beyond) >= wanted {
+                start = candidate;
+                break;
+            }
+            span = span.saturating_mul(4);
+        }
+        let mut messages = self.first_messages(stream, subject, start, target, usize::MAX).await?;
+        messages.reverse();
+        messages.truncate(count);
+        Ok(messages)
+    }
+
+    /// How many messages of the channel have this sequence or a later one, as some replica has them.
+    async fn count_from(&self, stream: &ShardStream, subject: &str, sequence: u64) -> Result<u64, ReadError> {
+        let batch = self.read(stream, subject, From::Sequence(sequence.max(1)), 1).await?;
+        Ok(batch.messages.len() as u64 + batch.pending)
+    }
+}
+
+fn to_ns(ms: u64) -> i64 {
+    i64::try_from(ms).unwrap_or(i64::MAX).saturating_mul(1_000_000)
+}
+
+fn to_record(message: Stored, stream: &ShardStream) -> Option<StoredRecord> {
+    let position = Position { epoch: stream.epoch(), sequence: message.sequence };
+    let stored_ms = u64::try_from(message.stored_ns / 1_000_000).unwrap_or(0);
+    match envelope::decode(message.payload) {
+        Ok(record) => Some(StoredRecord { position, stored_ms, record: Arc::new(record) }),
+        Err(error) => {
+            error!(%error, %position, "history holds an unreadable record");
+            None
+        }
+    }
+}

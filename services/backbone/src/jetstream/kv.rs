@@ -1,0 +1,205 @@
+//! Buckets in JetStream KV.
+
+use std::error::Error;
+use std::fmt;
+use std::time::Duration;
+
+use async_nats::jetstream::context::{PublishError as NatsError, PublishErrorKind};
+use async_nats::jetstream::kv::{
+    self, CreateErrorKind, DeleteErrorKind, Operation, Store, UpdateErrorKind, WatchErrorKind,
+};
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream::StorageType;
+use async_nats::jetstream::{self, Context};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+
+use super::direct::{ReadError, Reader};
+use crate::config::{Config, StartError};
+use crate::kv::{Bucket, Entry, KvError, WatchEvent};
+
+/// How long the marker of a lapsed lease stays, for watchers that are away at that moment.
+const MARKER_TTL: Duration = Duration::from_secs(60);
+
+/// How long a watch waits for an entry before it looks whether there is any.
+const EMPTY_CHECK: Duration = Duration::from_secs(1);
+
+/// One bucket in JetStream.
+#[derive(Clone, Debug)]
+pub struct Kv {
+    context: Context,
+    store: Store,
+    reader: Reader,
+}
+
+/// Creates the bucket, or upgrades it to the configured number of replicas.
+pub(super) async fn prepare(
+    context: &Context,
+    config: &Config,
+    reader: &Reader,
+    bucket: Bucket,
+) -> Result<Kv, StartError> {
+    let name = bucket.name();
+    let kv_config = kv::Config {
+        bucket: name.to_owned(),
+        description: "Fanfare".to_owned(),
+        history: 1,
+        storage: StorageType::File,
+        num_replicas: config.replicas,
+        limit_markers: (bucket == Bucket::Leases).then_some(MARKER_TTL),
+        ..kv::Config::default()
+    };
+    let unreachable = |error: &dyn Error| StartError::Unreachable(format!("bucket {name}: {error}"));
+    let mut store = match context.get_key_value(name).await {
+        Ok(store) => store,
+        Err(_) => context.create_key_value(kv_config).await.map_err(|error| unreachable(&error))?,
+    };
+    let current = store.status().await.map_err(|error| unreachable(&error))?.info.config.clone();
+    if current.num_replicas != config.replicas {
+        let upgraded = jetstream::stream::Config { num_replicas: config.replicas, ..current };
+        let update = context.update_stream(upgraded).await;
+        update.map_err(|error| super::streams::start_error(name, &error))?;
+        store = context.get_key_value(name).await.map_err(|error| unreachable(&error))?;
+    }
+    Ok(Kv { context: context.clone(), store, reader: reader.clone() })
+}
+
+impl Kv {
+    /// From the leader: a replica may lag behind the last write, and a compare-and-swap built on it would be refused.
+    pub(crate) async fn get(&self, key: &str) -> Result<Option<Entry>, KvError> {
+        let found = self.reader.leader_entry(&self.store.stream_name, &self.subject(key)).await.map_err(unavailable)?;
+        Ok(found.map(|(revision, value)| Entry { key: key.to_owned(), value, revision }))
+    }
+
+    pub(crate) async fn create(&self, key: &str, value: Bytes) -> Result<u64, KvError> {
+        self.store.create(key, value).await.map_err(|error| match error.kind() {
+            CreateErrorKind::AlreadyExists => KvError::Exists,
+            CreateErrorKind::InvalidKey => KvError::InvalidKey,
+            CreateErrorKind::Publish | CreateErrorKind::Ack | CreateErrorKind::Other => unavailable(error),
+        })
+    }
+
+    pub(crate) async fn create_expiring(&self, key: &str, value: Bytes, ttl: Duration) -> Result<u64, KvError> {
+        self.store.create_with_ttl(key, value, ttl).await.map_err(|error| match error.kind() {
+            CreateErrorKind::AlreadyExists => KvError::Exists,
+            CreateErrorKind::InvalidKey => KvError::InvalidKey,
+            CreateErrorKind::Publish | CreateErrorKind::Ack | CreateErrorKind::Other => unavailable(error),
+        })
+    }
+
+    pub(crate) async fn update(&self, key: &str, value: Bytes, revision: u64) -> Result<u64, KvError> {
+        self.store.update(key, value, revision).await.map_err(|error| match error.kind() {
+            UpdateErrorKind::WrongLastRevision => KvError::Conflict,
+            UpdateErrorKind::InvalidKey => KvError::InvalidKey,
+            UpdateErrorKind::TimedOut | UpdateErrorKind::Other => unavailable(error),
+        })
+    }
+
+    /// The library's own `put` and `update` carry no lifetime: either would make the key permanent.
+    pub(crate) async fn update_expiring(
+        &self,
+        key: &str,
+        value: Bytes,
+        revision: u64,
+        ttl: Duration,
+    ) -> Result<u64, KvError> {
+        let message = PublishMessage::build().payload(value).expected_last_subject_sequence(revision).ttl(ttl);
+        let failed = |error: NatsError| match error.kind() {
+            PublishErrorKind::WrongLastSequence => KvError::Conflict,
+            _ => unavailable(error),
+        };
+        let ack = self.context.send_publish(self.subject(key), message).await.map_err(failed)?;
+        Ok(ack.await.map_err(failed)?.sequence)
+    }
+
+    pub(crate) async fn put(&self, key: &str, value: Bytes) -> Result<u64, KvError> {
+        self.store.put(key, value).await.map_err(unavailable)
+    }
+
+    pub(crate) async fn remove(&self, key: &str, revision: Option<u64>) -> Result<(), KvError> {
+        let removed = match revision {
+            Some(revision) => self.store.delete_expect_revision(key, Some(revision)).await,
+            None => self.store.delete(key).await,
+        };
+        removed.map_err(|error| match error.kind() {
+            DeleteErrorKind::WrongLastRevision => KvError::Conflict,
+            DeleteErrorKind::InvalidKey => KvError::InvalidKey,
+            DeleteErrorKind::TimedOut | DeleteErrorKind::Other => unavailable(error),
+        })
+    }
+
+    pub(crate) async fn watch(&self) -> Result<Watch, KvError> {
+        let inner = self.store.watch_many_with_history([">"]).await.map_err(|error| match error.kind() {
+            WatchErrorKind::InvalidKey => KvError::InvalidKey,
+            _ => unavailable(error),
+        })?;
+        let mut watch = Watch { kv: self.clone(), inner, in_snapshot: true, tell_current: false };
+        watch.end_snapshot_if_empty().await?;
+        Ok(watch)
+    }
+
+    async fn is_empty(&self) -> Result<bool, KvError> {
+        Ok(self.store.stream.get_info().await.map_err(unavailable)?.state.messages == 0)
+    }
+
+    fn subject(&self, key: &str) -> String {
+        format!("{}{key}", self.store.prefix)
+    }
+}
+
+fn unavailable(error: impl Error + Send + Sync + 'static) -> KvError {
+    KvError::Unavailable(Box::new(error))
+}
+
+/// A watch over a bucket in JetStream. The library re-creates its ordered consumer after an outage.
+pub struct Watch {
+    kv: Kv,
+    inner: kv::Watch,
+    /// Whether the end of the snapshot is still to be found among the entries.
+    in_snapshot: bool,
+    /// Whether the end of the snapshot is the next thing to tell.
+    tell_current: bool,
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch").field("in_snapshot", &self.in_snapshot).finish_non_exhaustive()
+    }
+}
+
+impl Watch {
+    pub(crate) async fn next(&mut self) -> Result<WatchEvent, KvError> {
+        if std::mem::take(&mut self.tell_current) {
+            return Ok(WatchEvent::Current);
+        }
+        let entry = loop {
+            match tokio::time::timeout(EMPTY_CHECK, self.inner.next()).await {
+                Ok(entry) => break entry.ok_or_else(|| unavailable(ReadError::Closed))?.map_err(unavailable)?,
+                Err(_) => {
+                    self.end_snapshot_if_empty().await?;
+                    if std::mem::take(&mut self.tell_current) {
+                        return Ok(WatchEvent::Current);
+                    }
+                }
+            }
+        };
+        if self.in_snapshot && entry.delta == 0 {
+            self.in_snapshot = false;
+            self.tell_current = true;
+        }
+        Ok(match entry.operation {
+            Operation::Put => WatchEvent::Put(Entry { key: entry.key, value: entry.value, revision: entry.revision }),
+            Operation::Delete | Operation::Purge => WatchEvent::Removed(entry.key),
+        })
+    }
+
+    /// The last entry of a snapshot says that it is the last. A bucket without entries says nothing, and one may have
+    /// become empty, by leases that lapsed, just when the watch began.
+    async fn end_snapshot_if_empty(&mut self) -> Result<(), KvError> {
+        if self.in_snapshot && self.kv.is_empty().await? {
+            self.in_snapshot = false;
+            self.tell_current = true;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,379 @@
+//! Live delivery of one channel over core NATS, with its holes found and filled from the stream.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::{Message, Subscriber};
+use channels::{Epoch, Position};
+use futures_util::StreamExt as _;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::{debug, error, warn};
+
+use super::Shared;
+use super::continuity::{Continuity, Verdict};
+use super::direct::{number, parse_time};
+use super::reads::Chunk;
+use super::repair::{Hint, Registration};
+use super::streams::ShardStream;
+use super::subject::{ChannelSubjects, Store};
+use crate::attach::{AttachError, Delivery, Gap};
+use crate::envelope;
+
+/// Names the stream of a republished message, and of a poke.
+pub(super) const STREAM_HEADER: &str = "Nats-Stream";
+
+/// Carries the sequence that a publisher doubts was ever delivered.
+pub(super) const POKE_HEADER: &str = "Fanfare-Poke";
+
+/// When the head is compared once more after an attach, so that a channel which falls silent inside the attach's own
+/// window is healed too.
+const RECHECK_AFTER: Duration = Duration::from_secs(1);
+
+/// Pauses while the stream has no leader.
+const RETRY_PAUSE: Duration = Duration::from_millis(10);
+const MAX_RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+/// A channel's live records over JetStream.
+#[derive(Debug)]
+pub struct Attachment {
+    shared: Arc<Shared>,
+    subjects: ChannelSubjects,
+    live: Subscriber,
+    head: Position,
+    /// `None` on the ephemeral tier, where nothing is stored and nothing can be repaired.
+    log: Option<Log>,
+    /// A message from another store, which is to be followed there.
+    moved: Option<(Store, Message)>,
+    ready: VecDeque<Delivery>,
+}
+
+/// What an attachment knows of its channel's log.
+#[derive(Debug)]
+struct Log {
+    store: Store,
+    epoch: Epoch,
+    continuity: Continuity,
+    /// Where comparisons of heads made for all channels at once come in.
+    hints: watch::Receiver<Hint>,
+    _registration: Registration,
+    recheck: Option<Instant>,
+    repair: Option<Repair>,
+}
+
+/// A repair under way. Kept outside the future that works on it, so that cancelling that future loses nothing.
+#[derive(Debug)]
+struct Repair {
+    up_to: u64,
+    /// Whether it is settled that the records read so far directly follow what is known.
+    anchored: bool,
+    /// The record whose arrival showed the hole; delivered when the hole is filled.
+    then: Option<LiveRecord>,
+    pause: Duration,
+}
+
+#[derive(Debug)]
+struct LiveRecord {
+    sequence: u64,
+    previous: u64,
+    stored_ns: i64,
+    payload: bytes::Bytes,
+}
+
+enum Event {
+    Message(Option<Message>),
+    Hint,
+    Recheck,
+}
+
+impl Attachment {
+    /// Registers interest first and reads the head afterwards, with a pause in between: in a cluster interest travels
+    /// to the stream's leader over another route than the read, and 1 to 7 % of attaches would otherwise miss a
+    /// message that the head read did not see either.
+    pub(super) async fn begin(
+        shared: &Arc<Shared>,
+        subjects: ChannelSubjects,
+        store: Option<Store>,
+    ) -> Result<Self, AttachError> {
+        let live = shared.live.subscribe(subjects.delivery()).await;
+        let live = live.map_err(|error| AttachError::Unavailable(Box::new(error)))?;
+        let Some(store) = store else {
+            // A round trip on the same connection: the server has seen the subscription.
+            shared.round_trip().await.map_err(|error| AttachError::Unavailable(Box::new(error)))?;
+            sleep(shared.config.attach_settle).await;
+            let head = Position { epoch: Epoch::new(0), sequence: 0 };
+            return Ok(Self::new(shared, subjects, live, head, None));
+        };
+        let stream = shared.streams.get(store, subjects.shard);
+        shared.streams.ensure(stream).await.map_err(|error| AttachError::Unavailable(Box::new(error)))?;
+        let mut log = Log::begin(shared, stream, subjects.stored(store), 0);
+        sleep(shared.config.attach_settle).await;
+        let head = shared.read_head(stream, &subjects.stored(store)).await;
+        let head = head.map_err(|error| AttachError::Unavailable(Box::new(error)))?;
+        log.continuity = Continuity::new(head, shared.streams.window(store), Instant::now());
+        let head = Position { epoch: log.epoch, sequence: head };
+        Ok(Self::new(shared, subjects, live, head, Some(log)))
+    }
+
+    fn new(
+        shared: &Arc<Shared>,
+        subjects: ChannelSubjects,
+        live: Subscriber,
+        head: Position,
+        log: Option<Log>,
+    ) -> Self {
+        Self { shared: Arc::clone(shared), subjects, live, head, log, moved: None, ready: VecDeque::new() }
+    }
+
+    pub(crate) fn head(&self) -> Position {
+        self.head
+    }
+
+    pub(crate) async fn next(&mut self) -> Delivery {
+        loop {
+            if let Some(delivery) = self.ready.pop_front() {
+                return delivery;
+            }
+            if self.log.as_ref().is_some_and(|log| log.repair.is_some()) {
+                self.repair_step().await;
+                continue;
+            }
+            if self.moved.is_some() {
+                self.follow_move().await;
+                continue;
+            }
+            match self.event().await {
+                Event::Message(Some(message)) => self.on_message(message),
+                // The connection was closed for good: the process is ending.
+                Event::Message(None) => return std::future::pending().await,
+                Event::Hint => self.on_hint(),
+                Event::Recheck => self.on_recheck().await,
+            }
+        }
+    }
+
+    async fn event(&mut self) -> Event {
+        let Self { live, log, .. } = self;
+        let Some(log) = log else { return Event::Message(live.next().await) };
+        let recheck = async {
+            match log.recheck {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            message = live.next() => Event::Message(message),
+            // The sender lives as long as the registration.
+            _ = log.hints.changed() => Event::Hint,
+            () = recheck => Event::Recheck,
+        }
+    }
+
+    fn on_message(&mut self, message: Message) {
+        let Some(headers) = &message.headers else {
+            return self.deliver_passing(message.payload);
+        };
+        let Some(stream) = headers.get(STREAM_HEADER).and_then(|name| self.shared.streams.by_name(name.as_str()))
+        else {
+            return self.deliver_passing(message.payload);
+        };
+        let Some(log) = &mut self.log else {
+            // Stored by a publisher that already knows of a new tier; passing on is all this tier promises.
+            return self.deliver_passing(message.payload);
+        };
+        let now = Instant::now();
+        if stream.store != log.store {
+            self.moved = Some((stream.store, message));
+            return;
+        }
+        if let Some(poked) = number(headers, POKE_HEADER) {
+            if let Verdict::Missing { up_to } = log.continuity.on_head(poked, now) {
+                log.repair = Some(Repair::new(up_to, None));
+            }
+            return;
+        }
+        let Some(sequence) = number(headers, "Nats-Sequence") else { return };
+        let previous = number(headers, "Nats-Last-Sequence").unwrap_or(0);
+        let time = headers.get("Nats-Time-Stamp").map(|time| parse_time(time.as_str()));
+        let stored_ns = time.and_then(Result::ok).unwrap_or(0);
+        let record = LiveRecord { sequence, previous, stored_ns, payload: message.payload };
+        self.on_record(record, now);
+    }
+
+    /// The channel's tier has changed, so its order goes on in another stream, which this process may not know yet.
+    async fn follow_move(&mut self) {
+        let Some((store, message)) = &self.moved else { return };
+        let stream = self.shared.streams.get(*store, self.subjects.shard);
+        if let Err(error) = self.shared.streams.ensure(stream).await {
+            debug!(%error, stream = stream.name, "the channel's new stream is not reachable yet");
+            return sleep(MAX_RETRY_PAUSE).await;
+        }
+        let previous = message.headers.as_ref().and_then(|headers| number(headers, "Nats-Last-Sequence")).unwrap_or(0);
+        let log = Log::begin(&self.shared, stream, self.subjects.stored(*store), previous);
+        let resumes = Position { epoch: log.epoch, sequence: previous };
+        if let Some(old) = self.log.replace(log) {
+            let after = Position { epoch: old.epoch, sequence: old.continuity.known() };
+            self.ready.push_back(Delivery::Gap(Gap { after, resumes }));
+        }
+        if let Some((_, message)) = self.moved.take() {
+            self.on_message(message);
+        }
+    }
+
+    fn on_record(&mut self, record: LiveRecord, now: Instant) {
+        let Some(log) = &mut self.log else { return };
+        match log.continuity.on_record(record.sequence, record.previous, record.stored_ns, now) {
+            Verdict::Duplicate => {}
+            Verdict::InOrder => self.deliver(record.sequence, record.stored_ns, record.payload),
+            Verdict::Missing { up_to } => log.repair = Some(Repair::new(up_to, Some(record))),
+            Verdict::Unknown => {
+                self.tell_gap(record.previous.max(record.sequence - 1));
+                self.deliver(record.sequence, record.stored_ns, record.payload);
+            }
+            Verdict::Suspect => self.shared.repairs.suspect(log.store, self.subjects.shard),
+        }
+    }
+
+    fn on_hint(&mut self) {
+        let Some(log) = &mut self.log else { return };
+        let hint = *log.hints.borrow_and_update();
+        let now = Instant::now();
+        if hint.epoch != log.epoch {
+            // The log was made anew: all it holds came after what was delivered from the old one.
+            let after = Position { epoch: log.epoch, sequence: log.continuity.known() };
+            let resumes = Position { epoch: hint.epoch, sequence: 0 };
+            log.epoch = hint.epoch;
+            log.continuity = Continuity::new(0, self.shared.streams.window(log.store), now);
+            self.ready.push_back(Delivery::Gap(Gap { after, resumes }));
+        }
+        if let Verdict::Missing { up_to } = log.continuity.on_head(hint.head, now) {
+            log.repair = Some(Repair::new(up_to, None));
+        }
+    }
+
+    async fn on_recheck(&mut self) {
+        let Some(log) = &mut self.log else { return };
+        let stream = self.shared.streams.get(log.store, self.subjects.shard);
+        match self.shared.read_head(stream, &self.subjects.stored(log.store)).await {
+            Ok(head) => {
+                log.recheck = None;
+                if let Verdict::Missing { up_to } = log.continuity.on_head(head, Instant::now()) {
+                    log.repair = Some(Repair::new(up_to, None));
+                }
+            }
+            Err(_) => log.recheck = Some(Instant::now() + RECHECK_AFTER),
+        }
+    }
+
+    fn deliver_passing(&mut self, payload: bytes::Bytes) {
+        match envelope::decode(payload) {
+            Ok(record) => self.ready.push_back(Delivery::Record(None, Arc::new(record))),
+            Err(error) => warn!(%error, "an unreadable record was passed by"),
+        }
+    }
+
+    fn deliver(&mut self, sequence: u64, stored_ns: i64, payload: bytes::Bytes) {
+        let Some(log) = &mut self.log else { return };
+        match envelope::decode(payload) {
+            Ok(record) => {
+                log.continuity.advance(sequence, stored_ns, Instant::now());
+                let position = Position { epoch: log.epoch, sequence };
+                self.ready.push_back(Delivery::Record(Some(position), Arc::new(record)));
+            }
+            // Written by a newer server: this subscriber cannot have it, and is told so.
+            Err(error) => {
+                error!(%error, sequence, "an unreadable record is told as a gap");
+                self.tell_gap(sequence);
+            }
+        }
+    }
+
+    fn tell_gap(&mut self, up_to: u64) {
+        let Some(log) = &mut self.log else { return };
+        let position = |sequence| Position { epoch: log.epoch, sequence };
+        let gap = Gap { after: position(log.continuity.known()), resumes: position(up_to) };
+        log.continuity.advance(up_to, 0, Instant::now());
+        self.ready.push_back(Delivery::Gap(gap));
+    }
+
+    /// One read of the repair under way, or its end.
+    async fn repair_step(&mut self) {
+        let Some(log) = &mut self.log else { return };
+        let Some(repair) = &mut log.repair else { return };
+        if log.continuity.known() >= repair.up_to {
+            let then = log.repair.take().and_then(|repair| repair.then);
+            if let Some(record) = then {
+                // Checked again: the repair may have gone past it.
+                self.on_record(record, Instant::now());
+            }
+            return;
+        }
+        if log.hints.borrow().epoch != log.epoch {
+            // What is being repaired is gone; the hint tells.
+            log.repair = None;
+            return self.on_hint();
+        }
+        let stream = self.shared.streams.get(log.store, self.subjects.shard);
+        let subject = self.subjects.stored(log.store);
+        match self.shared.chunk(stream, &subject, log.continuity.known(), repair.up_to).await {
+            Ok(chunk) => self.on_chunk(chunk),
+            Err(error) => {
+                debug!(%error, stream = stream.name, "a repair read failed; it is tried again");
+                sleep(repair.pause).await;
+                repair.pause = (repair.pause * 2).min(MAX_RETRY_PAUSE);
+            }
+        }
+    }
+
+    fn on_chunk(&mut self, chunk: Chunk) {
+        let Some(log) = &mut self.log else { return };
+        let Some(repair) = &mut log.repair else { return };
+        repair.pause = RETRY_PAUSE;
+        let up_to = repair.up_to;
+        let messages_per_channel = self.shared.streams.messages_per_channel(log.store);
+        let anchored = repair.anchored || is_anchored(&chunk, &log.continuity, up_to, messages_per_channel);
+        repair.anchored = true;
+        let Some(first) = chunk.messages.first() else {
+            // The leader itself has nothing of what is missing.
+            return self.tell_gap(up_to);
+        };
+        if !anchored {
+            self.tell_gap(first.sequence - 1);
+        }
+        for message in chunk.messages {
+            self.deliver(message.sequence, message.stored_ns, message.payload);
+        }
+    }
+}
+
+impl Log {
+    /// Takes part in comparisons of heads from now on; everything up to `known` counts as delivered.
+    fn begin(shared: &Shared, stream: &ShardStream, subject: String, known: u64) -> Self {
+        let (registration, hints) = shared.repairs.register(stream, subject);
+        let now = Instant::now();
+        Self {
+            store: stream.store,
+            epoch: stream.epoch(),
+            continuity: Continuity::new(known, shared.streams.window(stream.store), now),
+            hints,
+            _registration: registration,
+            recheck: Some(now + RECHECK_AFTER),
+            repair: None,
+        }
+    }
+}
+
+impl Repair {
+    fn new(up_to: u64, then: Option<LiveRecord>) -> Self {
+        Self { up_to, anchored: false, then, pause: RETRY_PAUSE }
+    }
+}
+
+/// Whether `chunk` directly follows what is known, or records in front of it may have been evicted or have expired.
+fn is_anchored(chunk: &Chunk, continuity: &Continuity, up_to: u64, messages_per_channel: u64) -> bool {
+    // Sequences count a whole shard, so their distance bounds the number of this channel's messages.
+    let at_most = chunk.remaining.unwrap_or(up_to - continuity.known());
+    let none_evicted = at_most < messages_per_channel;
+    chunk.anchor_found || (none_evicted && continuity.nothing_can_have_expired(Instant::now()))
+}

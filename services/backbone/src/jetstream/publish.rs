@@ -1,0 +1,149 @@
+//! Publishing through JetStream: retried with one id until acknowledged, or given up with an honest answer.
+
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::context::{PublishError as NatsError, PublishErrorKind};
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::publish::PublishAck;
+use channels::{Position, Tier};
+use tokio::time::{Instant, timeout_at};
+use tracing::warn;
+
+use super::live::{POKE_HEADER, STREAM_HEADER};
+use super::streams::ShardStream;
+use super::subject::{ChannelSubjects, Store};
+use super::{JetStream, Shared};
+use crate::envelope;
+use crate::publish::{IdempotencyId, Publish, PublishError, Published};
+
+/// How long one attempt waits for its acknowledgement. Below the 4 s that an election takes at least, so that a retry
+/// is under way when the new leader comes.
+pub(super) const ACK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// First and longest pause between attempts. While a shard has no leader every attempt fails at once.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+const MAX_RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+impl JetStream {
+    pub(crate) async fn publish(&self, publish: Publish) -> Result<Published, PublishError> {
+        let shared = &*self.shared;
+        let subjects = shared.subjects(&publish.app, &publish.channel);
+        let payload = envelope::encode(&publish.channel, &publish.record);
+        if payload.len() > shared.max_record_bytes() {
+            return Err(PublishError::TooLarge);
+        }
+        let Some(store) = Store::of(publish.tier) else {
+            return shared.publish_passing(&subjects, payload).await;
+        };
+        let id = publish.idempotency.unwrap_or_else(IdempotencyId::random);
+        // The server remembers ids per stream, so an id alone would collide with another tenant's.
+        let message_id = format!("{}/{}/{}", publish.app, publish.channel.token(), id.as_str());
+        let message = PublishMessage::build().payload(payload).message_id(message_id);
+        let message = match publish.tier {
+            Tier::Persistent { retention } => message.ttl(retention),
+            Tier::Ephemeral | Tier::Recoverable => message,
+        };
+        shared.publish_stored(&subjects, store, message).await
+    }
+}
+
+impl Shared {
+    /// The ephemeral path: at most once, so nothing is kept for a connection that is down.
+    async fn publish_passing(
+        &self,
+        subjects: &ChannelSubjects,
+        payload: bytes::Bytes,
+    ) -> Result<Published, PublishError> {
+        if !self.is_up() {
+            return Err(PublishError::Unavailable);
+        }
+        self.live.publish(subjects.delivery(), payload).await.map_err(|_| PublishError::Unavailable)?;
+        Ok(Published { position: None, duplicate: false })
+    }
+
+    async fn publish_stored(
+        &self,
+        subjects: &ChannelSubjects,
+        store: Store,
+        message: PublishMessage,
+    ) -> Result<Published, PublishError> {
+        let deadline = Instant::now() + self.config.publish_deadline;
+        let stream = self.streams.get(store, subjects.shard);
+        let subject = subjects.stored(store);
+        let mut may_be_stored = false;
+        let mut pause = RETRY_PAUSE;
+        loop {
+            match timeout_at(deadline, self.attempt(stream, &subject, message.clone())).await {
+                Ok(Ok(ack)) => {
+                    if ack.duplicate {
+                        // The first attempt may have been stored by a leader that died before it told anybody.
+                        self.poke(subjects, stream, ack.sequence).await;
+                    }
+                    let position = Position { epoch: stream.epoch(), sequence: ack.sequence };
+                    return Ok(Published { position: Some(position), duplicate: ack.duplicate });
+                }
+                Ok(Err(Failure::TooLarge)) => return Err(PublishError::TooLarge),
+                Ok(Err(Failure::NotStored)) => {}
+                Ok(Err(Failure::Unknown)) | Err(_) => may_be_stored = true,
+            }
+            if Instant::now() + pause >= deadline {
+                return Err(if may_be_stored { PublishError::UnknownOutcome } else { PublishError::Unavailable });
+            }
+            tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+            pause = (pause * 2).min(MAX_RETRY_PAUSE);
+        }
+    }
+
+    async fn attempt(
+        &self,
+        stream: &ShardStream,
+        subject: &str,
+        message: PublishMessage,
+    ) -> Result<PublishAck, Failure> {
+        self.streams.ensure(stream).await.map_err(|error| {
+            warn!(stream = stream.name, %error, "cannot prepare stream");
+            Failure::NotStored
+        })?;
+        let ack = self.context.send_publish(subject.to_owned(), message).await;
+        let ack = ack.map_err(|error| Failure::of(&error))?;
+        ack.await.map_err(|error| Failure::of(&error))
+    }
+
+    /// Tells the channel's subscribers that a record may never have been delivered: they check for a gap.
+    async fn poke(&self, subjects: &ChannelSubjects, stream: &ShardStream, sequence: u64) {
+        let mut headers = HeaderMap::new();
+        headers.insert(STREAM_HEADER, stream.name.as_str());
+        headers.insert(POKE_HEADER, sequence.to_string().as_str());
+        let poke = self.live.publish_with_headers(subjects.delivery(), headers, bytes::Bytes::new());
+        if let Err(error) = poke.await {
+            // The sweep of heads will find it.
+            warn!(%error, "cannot tell subscribers of a repeated publish");
+        }
+    }
+}
+
+/// What a failed attempt says about the message.
+#[derive(Debug)]
+enum Failure {
+    TooLarge,
+    NotStored,
+    Unknown,
+}
+
+impl Failure {
+    fn of(error: &NatsError) -> Self {
+        match error.kind() {
+            PublishErrorKind::MaxPayloadExceeded => Self::TooLarge,
+            // "No responders": what every publish gets while a shard has no leader.
+            PublishErrorKind::StreamNotFound | PublishErrorKind::MaxAckPending => Self::NotStored,
+            PublishErrorKind::WrongLastMessageId | PublishErrorKind::WrongLastSequence => Self::NotStored,
+            PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => Self::Unknown,
+            // An error answered by the server.
+            PublishErrorKind::Other => {
+                warn!(%error, "the backbone refuses a message");
+                Self::Unknown
+            }
+        }
+    }
+}

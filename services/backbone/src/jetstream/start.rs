@@ -1,0 +1,100 @@
+//! Starting: connect, check that cluster and configuration fit, make what is missing.
+
+use std::sync::Arc;
+
+use async_nats::jetstream::context::ContextBuilder;
+use channels::ShardCount;
+use prost::Message as _;
+use proto::backbone::ClusterMeta;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::direct::Reader;
+use super::history::Coalesced;
+use super::publish::ACK_TIMEOUT;
+use super::repair::{self, ELECTIONS, Repairs};
+use super::streams::Streams;
+use super::{JetStream, Shared, connection, kv};
+use crate::FORMAT;
+use crate::config::{Config, NatsConfig, StartError};
+use crate::kv::{Bucket, Kv, KvError};
+
+/// Key of the cluster's constants.
+const CLUSTER_KEY: &str = "cluster";
+
+impl JetStream {
+    pub(crate) async fn connect(config: &Config, nats: &NatsConfig) -> Result<Self, StartError> {
+        let problems = config.problems();
+        if !problems.is_empty() {
+            return Err(StartError::Refused(problems.join("; ")));
+        }
+        let shards = ShardCount::new(config.shards).map_err(|error| StartError::Refused(error.to_string()))?;
+        let (live, ups) = connection::connect(nats, "live", config.attach_buffer).await?;
+        let (reads, _) = connection::connect(nats, "history", config.attach_buffer).await?;
+        let context = ContextBuilder::new()
+            .max_ack_inflight(config.publishes_in_flight)
+            .backpressure_on_inflight(true)
+            .ack_timeout(ACK_TIMEOUT)
+            .timeout(ACK_TIMEOUT)
+            .build(live.clone());
+        let reader = Reader::new(reads);
+        let mut buckets = Vec::new();
+        for bucket in Bucket::ALL {
+            buckets.push((bucket, kv::prepare(&context, config, &reader, bucket).await?));
+            if bucket == Bucket::Meta {
+                // Before anything else is touched.
+                let meta = Kv::JetStream(Box::new(buckets[0].1.clone()));
+                check_cluster(&meta, shards).await?;
+            }
+        }
+        // Elections are listened for before the first stream exists, so that none is missed.
+        let elections = live.subscribe(ELECTIONS).await;
+        let elections = elections.map_err(|error| StartError::Unreachable(error.to_string()))?;
+        let streams = Streams::new(context.clone(), config, shards);
+        streams.prepare().await?;
+        let shared = Arc::new(Shared {
+            config: config.clone(),
+            shards,
+            live,
+            context,
+            reader,
+            streams,
+            repairs: Arc::new(Repairs::default()),
+            coalesced: Coalesced::default(),
+            read_turns: shards.shards().map(|_| Semaphore::new(config.reads_per_shard)).collect(),
+            buckets,
+        });
+        let mut tasks = JoinSet::new();
+        tasks.spawn(repair::run(Arc::clone(&shared), ups, elections));
+        Ok(Self { shared, _tasks: Arc::new(tasks) })
+    }
+}
+
+/// Writes the cluster's constants if this is its first process, and otherwise compares them.
+async fn check_cluster(meta: &Kv, shards: ShardCount) -> Result<(), StartError> {
+    let unreachable = |error: KvError| StartError::Unreachable(format!("cluster constants: {error}"));
+    let ours = ClusterMeta { format: FORMAT, shards: u32::from(shards.get()) };
+    match meta.create(CLUSTER_KEY, ours.encode_to_vec().into()).await {
+        Ok(_) => return Ok(()),
+        Err(KvError::Exists | KvError::Conflict) => {}
+        Err(error @ (KvError::InvalidKey | KvError::Unavailable(_))) => return Err(unreachable(error)),
+    }
+    let entry = meta.get(CLUSTER_KEY).await.map_err(unreachable)?;
+    let entry = entry.ok_or_else(|| StartError::Unreachable("cluster constants vanished; try again".to_owned()))?;
+    let theirs = ClusterMeta::decode(entry.value)
+        .map_err(|error| StartError::Refused(format!("the cluster's constants cannot be read: {error}")))?;
+    if theirs.format != FORMAT {
+        let relation = if theirs.format < FORMAT { "an older" } else { "a newer" };
+        return Err(StartError::Refused(format!(
+            "this NATS holds data of {relation} format ({}); this server reads and writes format {FORMAT}",
+            theirs.format
+        )));
+    }
+    if theirs.shards != ours.shards {
+        return Err(StartError::Refused(format!(
+            "this cluster was made with {} shards, but {} are configured; the number cannot change while data exists",
+            theirs.shards, ours.shards
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! Small shared state: named buckets of keys whose changes every process can watch.
+
+use bytes::Bytes;
+
+use crate::{jetstream, memory};
+
+/// The buckets Fanfare keeps. The backbone creates them all at start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Bucket {
+    /// What the cluster is made with.
+    Meta,
+    /// Apps with their keys, by app id.
+    Apps,
+    /// Leases; entries vanish by themselves. Written only through [`Lease`](crate::Lease).
+    Leases,
+    /// Subscription counts, by app, channel and edge.
+    Occupancy,
+}
+
+impl Bucket {
+    /// Every bucket.
+    pub const ALL: [Self; 4] = [Self::Meta, Self::Apps, Self::Leases, Self::Occupancy];
+
+    /// The bucket's name in the backbone.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Meta => "fanfare-meta",
+            Self::Apps => "fanfare-apps",
+            Self::Leases => "fanfare-leases",
+            Self::Occupancy => "fanfare-occupancy",
+        }
+    }
+}
+
+/// A key's value at one revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The key.
+    pub key: String,
+    /// Its value.
+    pub value: Bytes,
+    /// Grows with every change in the bucket.
+    pub revision: u64,
+}
+
+/// One step of a [`Watch`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WatchEvent {
+    /// The key has this value. Several changes in a row may be told as their last.
+    Put(Entry),
+    /// The key was removed, or its lease lapsed.
+    Removed(String),
+    /// Everything that was there when the watch began has been told. Comes once.
+    Current,
+}
+
+/// Why a bucket operation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum KvError {
+    /// `create` of a key that exists.
+    #[error("the key exists")]
+    Exists,
+    /// `update` or `remove` of a revision that is not the current one.
+    #[error("the key has changed")]
+    Conflict,
+    /// A key with characters other than `A-Z a-z 0-9 - / _ = .`.
+    #[error("invalid key")]
+    InvalidKey,
+    /// The backbone did not answer; the operation may or may not have happened.
+    #[error("the backbone did not answer")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// One bucket. Cheap to clone.
+#[derive(Clone, Debug)]
+pub enum Kv {
+    /// Kept in JetStream.
+    JetStream(Box<jetstream::Kv>),
+    /// Kept in this process.
+    Memory(memory::Kv),
+}
+
+impl Kv {
+    /// The key's current value, read where writes are decided.
+    pub async fn get(&self, key: &str) -> Result<Option<Entry>, KvError> {
+        check(key)?;
+        match self {
+            Self::JetStream(kv) => kv.get(key).await,
+            Self::Memory(kv) => Ok(kv.get(key)),
+        }
+    }
+
+    /// Sets a key that must not exist; gives its revision.
+    pub async fn create(&self, key: &str, value: Bytes) -> Result<u64, KvError> {
+        check(key)?;
+        match self {
+            Self::JetStream(kv) => kv.create(key, value).await,
+            Self::Memory(kv) => kv.create(key, value),
+        }
+    }
+
+    /// Sets a key whose current revision must be `revision`; gives the new one.
+    pub async fn update(&self, key: &str, value: Bytes, revision: u64) -> Result<u64, KvError> {
+        check(key)?;
+        match self {
+            Self::JetStream(kv) => kv.update(key, value, revision).await,
+            Self::Memory(kv) => kv.update(key, value, revision),
+        }
+    }
+
+    /// Sets a key whatever it was; gives the new revision.
+    pub async fn put(&self, key: &str, value: Bytes) -> Result<u64, KvError> {
+        check(key)?;
+        match self {
+            Self::JetStream(kv) => kv.put(key, value).await,
+            Self::Memory(kv) => Ok(kv.put(key, value)),
+        }
+    }
+
+    /// Removes a key; with a `revision`, only if that is the current one. Removing what is not there succeeds.
+    pub async fn remove(&self, key: &str, revision: Option<u64>) -> Result<(), KvError> {
+        check(key)?;
+        match self {
+            Self::JetStream(kv) => kv.remove(key, revision).await,
+            Self::Memory(kv) => kv.remove(key, revision),
+        }
+    }
+
+    /// All current entries, ordered by key.
+    pub async fn entries(&self) -> Result<Vec<Entry>, KvError> {
+        let mut entries = std::collections::BTreeMap::new();
+        let mut watch = self.watch().await?;
+        loop {
+            match watch.next().await? {
+                WatchEvent::Put(entry) => {
+                    entries.insert(entry.key.clone(), entry);
+                }
+                WatchEvent::Removed(key) => {
+                    entries.remove(&key);
+                }
+                WatchEvent::Current => return Ok(entries.into_values().collect()),
+            }
+        }
+    }
+
+    /// Follows the bucket: first everything in it, then [`WatchEvent::Current`], then every change.
+    pub async fn watch(&self) -> Result<Watch, KvError> {
+        match self {
+            Self::JetStream(kv) => Ok(Watch::JetStream(Box::new(kv.watch().await?))),
+            Self::Memory(kv) => Ok(Watch::Memory(kv.watch())),
+        }
+    }
+}
+
+/// The keys async-nats and the server both take.
+fn check(key: &str) -> Result<(), KvError> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'/' | b'_' | b'=' | b'.');
+    let dots = key.starts_with('.') || key.ends_with('.') || key.contains("..");
+    if key.is_empty() || dots || !key.bytes().all(allowed) { Err(KvError::InvalidKey) } else { Ok(()) }
+}
+
+/// A running watch over a bucket.
+#[derive(Debug)]
+pub enum Watch {
+    /// Over JetStream.
+    JetStream(Box<jetstream::Watch>),
+    /// In this process.
+    Memory(memory::Watch),
+}
+
+impl Watch {
+    /// The next event. Waits through outages of the backbone; an error means this watch is over and a new one must be
+    /// begun. Cancel-safe.
+    pub async fn next(&mut self) -> Result<WatchEvent, KvError> {
+        match self {
+            Self::JetStream(watch) => watch.next().await,
+            Self::Memory(watch) => Ok(watch.next().await),
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Buckets in process: the same rules as JetStream's, without the network.
+
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::kv::{Entry, KvError, WatchEvent};
+
+/// One bucket in this process.
+#[derive(Clone, Debug)]
+pub struct Kv {
+    bucket: Arc<Mutex<BucketState>>,
+    /// The newest revision; wakes watchers.
+    changed: Arc<watch::Sender<u64>>,
+}
+
+#[derive(Debug, Default)]
+struct BucketState {
+    revision: u64,
+    keys: BTreeMap<String, Slot>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    /// `None` once removed. Kept so that a watcher that was behind learns of the removal.
+    value: Option<Bytes>,
+    revision: u64,
+    expires: Option<Instant>,
+}
+
+impl Default for Kv {
+    fn default() -> Self {
+        Self { bucket: Arc::default(), changed: Arc::new(watch::channel(0).0) }
+    }
+}
+
+impl BucketState {
+    /// Removes what has lapsed by `now`.
+    fn expire(&mut self, now: Instant) {
+        let lapsed = self.keys.iter().filter(|(_, slot)| slot.expires.is_some_and(|at| at <= now));
+        let lapsed: Vec<String> = lapsed.map(|(key, _)| key.clone()).collect();
+        for key in lapsed {
+            self.set(&key, None, None);
+        }
+    }
+
+    fn set(&mut self, key: &str, value: Option<Bytes>, expires: Option<Instant>) -> u64 {
+        self.revision += 1;
+        self.keys.insert(key.to_owned(), Slot { value, revision: self.revision, expires });
+        self.revision
+    }
+
+    fn current(&self, key: &str) -> Option<&Slot> {
+        self.keys.get(key).filter(|slot| slot.value.is_some())
+    }
+}
+
+impl Kv {
+    fn with<T>(&self, change: impl FnOnce(&mut BucketState) -> T) -> T {
+        let mut bucket = self.bucket.lock();
+        bucket.expire(Instant::now());
+        let result = change(&mut bucket);
+        let revision = bucket.revision;
+        drop(bucket);
+        self.changed.send_if_modified(|seen| std::mem::replace(seen, revision) != revision);
+        result
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<Entry> {
+        self.with(|bucket| {
+            let slot = bucket.current(key)?;
+            Some(Entry { key: key.to_owned(), value: slot.value.clone()?, revision: slot.revision })
+        })
+    }
+
+    pub(crate) fn create(&self, key: &str, value: Bytes) -> Result<u64, KvError> {
+        self.create_expiring(key, value, None)
+    }
+
+    pub(crate) fn create_expiring(&self, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<u64, KvError> {
+        let expires = ttl.map(|ttl| Instant::now() + ttl);
+        self.with(|bucket| match bucket.current(key) {
+            Some(_) => Err(KvError::Exists),
+            None => Ok(bucket.set(key, Some(value), expires)),
+        })
+    }
+
+    pub(crate) fn update(&self, key: &str, value: Bytes, revision: u64) -> Result<u64, KvError> {
+        self.update_expiring(key, value, revision, None)
+    }
+
+    pub(crate) fn update_expiring(
+        &self,
+        key: &str,
+        value: Bytes,
+        revision: u64,
+        ttl: Option<Duration>,
+    ) -> Result<u64, KvError> {
+        let expires = ttl.map(|ttl| Instant::now() + ttl);
+        self.with(|bucket| match bucket.current(key) {
+            Some(slot) if slot.revision == revision => Ok(bucket.set(key, Some(value), expires)),
+            Some(_) | None => Err(KvError::Conflict),
+        })
+    }
+
+    pub(crate) fn put(&self, key: &str, value: Bytes) -> u64 {
+        self.with(|bucket| bucket.set(key, Some(value), None))
+    }
+
+    pub(crate) fn remove(&self, key: &str, revision: Option<u64>) -> Result<(), KvError> {
+        self.with(|bucket| {
+            let Some(slot) = bucket.current(key) else { return Ok(()) };
+            if revision.is_some_and(|revision| revision != slot.revision) {
+                return Err(KvError::Conflict);
+            }
+            bucket.set(key, None, None);
+            Ok(())
+        })
+    }
+
+    pub(crate) fn watch(&self) -> Watch {
+        Watch { kv: self.clone(), changed: self.changed.subscribe(), seen: 0, pending: VecDeque::new(), current: false }
+    }
+}
+
+/// A watcher holds no queue of its own: it asks for what is newer than the last revision it told.
+#[derive(Debug)]
+pub struct Watch {
+    kv: Kv,
+    changed: watch::Receiver<u64>,
+    seen: u64,
+    pending: VecDeque<WatchEvent>,
+    current: bool,
+}
+
+impl Watch {
+    pub(crate) async fn next(&mut self) -> WatchEvent {
+        loop {
+            if let Some(event) = self.pending.pop_front() {
+                return event;
+            }
+            self.changed.mark_unchanged();
+            let next_expiry = self.collect();
+            if !self.pending.is_empty() {
+                continue;
+            }
+            let lapse = async {
+                match next_expiry {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                // The sender lives in `self.kv`, so this cannot fail.
+                _ = self.changed.changed() => {}
+                () = lapse => {}
+            }
+        }
+    }
+
+    /// Queues what is new; gives the time at which the next lease lapses.
+    fn collect(&mut self) -> Option<Instant> {
+        let Self { kv, seen, pending, current, .. } = self;
+        kv.with(|bucket| {
+            let mut newer: Vec<_> = bucket.keys.iter().filter(|(_, slot)| slot.revision > *seen).collect();
+            newer.sort_by_key(|(_, slot)| slot.revision);
+            for (key, slot) in newer {
+                match &slot.value {
+                    Some(value) => pending.push_back(WatchEvent::Put(Entry {
+                        key: key.clone(),
+                        value: value.clone(),
+                        revision: slot.revision,
+                    })),
+                    // A key removed before the watch began was never told, so its removal is no news.
+                    None if *current => pending.push_back(WatchEvent::Removed(key.clone())),
+                    None => {}
+                }
+            }
+            *seen = bucket.revision;
+            if !std::mem::replace(current, true) {
+                pending.push_back(WatchEvent::Current);
+            }
+            bucket.keys.values().filter_map(|slot| slot.expires).min()
+        })
+    }
+}
