@@ -43,6 +43,10 @@ pub struct Config {
     /// Whether heads are compared at all. Only tests turn it off, to show what it is for.
     #[doc(hidden)]
     pub compare_heads: bool,
+    /// Whether to stay with the configured servers and not learn of others from them. Only tests turn it on, to keep a
+    /// process behind a proxy.
+    #[doc(hidden)]
+    pub ignore_discovered_servers: bool,
 }
 
 impl Default for Config {
@@ -62,6 +66,7 @@ impl Default for Config {
             sweep_interval: Duration::from_secs(30),
             reads_per_shard: 2,
             compare_heads: true,
+            ignore_discovered_servers: false,
         }
     }
 }

@@ -199,15 +199,31 @@ impl Registry {
         if keys.is_empty() {
             return Ok(created);
         }
-        let refused = match self.add_keys(&id, &keys).await {
-            Ok(app) => return Ok(app),
-            Err(refused) => refused,
-        };
-        match self.apps.remove(&app_entry(&id), Some(created.revision)).await {
-            // Somebody has changed the new app already: it is theirs now.
-            Ok(()) | Err(KvError::Conflict) => Err(refused),
-            Err(error) => Err(error.into()),
+        match self.add_keys(&id, &keys).await {
+            Ok(app) => Ok(app),
+            Err(refused) => {
+                self.withdraw(created).await?;
+                Err(refused)
+            }
         }
+    }
+
+    /// Removes an app that was created just now and is of no use, unless somebody has made it theirs.
+    async fn withdraw(&self, mut created: RegisteredApp) -> Result<(), RegistryError> {
+        let id = created.app.id.clone();
+        for attempt in 1..=ATTEMPTS {
+            match self.apps.remove(&app_entry(&id), Some(created.revision)).await {
+                Ok(()) => return Ok(()),
+                Err(KvError::Conflict) => pause(attempt).await,
+                Err(error) => return Err(error.into()),
+            }
+            // A new revision may be no more than the touch of a writer that took a claim over.
+            match self.get(&id).await? {
+                Some(now) if RegisteredApp { revision: created.revision, ..now.clone() } == created => created = now,
+                Some(_) | None => return Ok(()),
+            }
+        }
+        Err(RegistryError::Contended(id))
     }
 
     /// Changes settings; with a `revision`, only if that is the app's current one.

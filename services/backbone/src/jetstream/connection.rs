@@ -6,7 +6,7 @@ use async_nats::{Client, ConnectOptions, Event};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::config::{NatsConfig, StartError};
+use crate::config::{Config, NatsConfig, StartError};
 
 /// How long one connection attempt may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -23,9 +23,15 @@ const MAX_RECONNECT_PAUSE: Duration = Duration::from_secs(2);
 pub(super) type Ups = watch::Receiver<u64>;
 
 /// Connects under `name`; `buffer` is the capacity of each subscription in messages.
-pub(super) async fn connect(nats: &NatsConfig, name: &'static str, buffer: usize) -> Result<(Client, Ups), StartError> {
+pub(super) async fn connect(
+    config: &Config,
+    nats: &NatsConfig,
+    name: &'static str,
+    buffer: usize,
+) -> Result<(Client, Ups), StartError> {
     let (ups_sender, ups) = watch::channel(0);
-    let options = options(nats, buffer)?
+    let mut options = options(nats)?
+        .subscription_capacity(buffer)
         .name(format!("fanfare-{name}"))
         .connection_timeout(CONNECT_TIMEOUT)
         .ping_interval(PING_INTERVAL)
@@ -37,13 +43,16 @@ pub(super) async fn connect(nats: &NatsConfig, name: &'static str, buffer: usize
             }
             std::future::ready(())
         });
+    if config.ignore_discovered_servers {
+        options = options.ignore_discovered_servers();
+    }
     let client =
         options.connect(nats.urls.clone()).await.map_err(|error| StartError::Unreachable(error.to_string()))?;
     Ok((client, ups))
 }
 
-fn options(nats: &NatsConfig, buffer: usize) -> Result<ConnectOptions, StartError> {
-    let mut options = ConnectOptions::new().subscription_capacity(buffer).require_tls(nats.tls.required);
+fn options(nats: &NatsConfig) -> Result<ConnectOptions, StartError> {
+    let mut options = ConnectOptions::new().require_tls(nats.tls.required);
     if let Some(file) = &nats.credentials_file {
         // Read here rather than by the library, whose error does not name the file.
         let credentials = std::fs::read_to_string(file).map_err(|error| {

@@ -26,6 +26,9 @@ const MAX_BYTES: usize = 4 << 20;
 /// Most subjects of one head comparison. The server's limit is 1,024.
 pub(super) const MAX_SUBJECTS: usize = 512;
 
+/// Most messages in one answer, its end included: what a subscription on the reads' connection must be able to hold.
+pub(super) const MAX_ANSWERS: usize = 2 * MAX_SUBJECTS;
+
 /// A message as stored.
 #[derive(Clone, Debug)]
 pub(super) struct Stored {

@@ -8,16 +8,17 @@ use async_nats::{Message, Subscriber};
 use channels::{Epoch, Position};
 use futures_util::StreamExt as _;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, error, warn};
 
-use super::Shared;
 use super::continuity::{Continuity, Verdict};
 use super::direct::{number, parse_time};
 use super::reads::Chunk;
 use super::repair::{Hint, Registration};
 use super::streams::ShardStream;
 use super::subject::{ChannelSubjects, Store};
+use super::{JetStream, Shared};
 use crate::attach::{AttachError, Delivery, Gap};
 use crate::envelope;
 
@@ -39,6 +40,8 @@ const MAX_RETRY_PAUSE: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct Attachment {
     shared: Arc<Shared>,
+    /// Comparisons of heads must go on for as long as somebody is attached.
+    _tasks: Arc<JoinSet<()>>,
     subjects: ChannelSubjects,
     live: Subscriber,
     head: Position,
@@ -92,10 +95,11 @@ impl Attachment {
     /// to the stream's leader over another route than the read, and 1 to 7 % of attaches would otherwise miss a
     /// message that the head read did not see either.
     pub(super) async fn begin(
-        shared: &Arc<Shared>,
+        jetstream: &JetStream,
         subjects: ChannelSubjects,
         store: Option<Store>,
     ) -> Result<Self, AttachError> {
+        let shared = &jetstream.shared;
         let live = shared.live.subscribe(subjects.delivery()).await;
         let live = live.map_err(|error| AttachError::Unavailable(Box::new(error)))?;
         let Some(store) = store else {
@@ -103,7 +107,7 @@ impl Attachment {
             shared.round_trip().await.map_err(|error| AttachError::Unavailable(Box::new(error)))?;
             sleep(shared.config.attach_settle).await;
             let head = Position { epoch: Epoch::new(0), sequence: 0 };
-            return Ok(Self::new(shared, subjects, live, head, None));
+            return Ok(Self::new(jetstream, subjects, live, head, None));
         };
         let stream = shared.streams.get(store, subjects.shard);
         shared.streams.ensure(stream).await.map_err(|error| AttachError::Unavailable(Box::new(error)))?;
@@ -113,17 +117,26 @@ impl Attachment {
         let head = head.map_err(|error| AttachError::Unavailable(Box::new(error)))?;
         log.continuity = Continuity::new(head, shared.streams.window(store), Instant::now());
         let head = Position { epoch: log.epoch, sequence: head };
-        Ok(Self::new(shared, subjects, live, head, Some(log)))
+        Ok(Self::new(jetstream, subjects, live, head, Some(log)))
     }
 
     fn new(
-        shared: &Arc<Shared>,
+        jetstream: &JetStream,
         subjects: ChannelSubjects,
         live: Subscriber,
         head: Position,
         log: Option<Log>,
     ) -> Self {
-        Self { shared: Arc::clone(shared), subjects, live, head, log, moved: None, ready: VecDeque::new() }
+        Self {
+            shared: Arc::clone(&jetstream.shared),
+            _tasks: Arc::clone(&jetstream.tasks),
+            subjects,
+            live,
+            head,
+            log,
+            moved: None,
+            ready: VecDeque::new(),
+        }
     }
 
     pub(crate) fn head(&self) -> Position {

@@ -41,8 +41,8 @@ use subject::{ChannelSubjects, Store};
 #[derive(Clone, Debug)]
 pub struct JetStream {
     shared: Arc<Shared>,
-    /// Ends with the last clone.
-    _tasks: Arc<JoinSet<()>>,
+    /// End with the last clone and the last attachment.
+    tasks: Arc<JoinSet<()>>,
 }
 
 #[derive(Debug)]
@@ -69,7 +69,7 @@ impl JetStream {
         channel: &ChannelName,
         tier: Tier,
     ) -> Result<Attachment, AttachError> {
-        Attachment::begin(&self.shared, self.shared.subjects(app, channel), Store::of(tier)).await
+        Attachment::begin(self, self.shared.subjects(app, channel), Store::of(tier)).await
     }
 
     pub(crate) fn kv(&self, bucket: Bucket) -> Kv {

@@ -9,7 +9,7 @@ use proto::backbone::ClusterMeta;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::direct::Reader;
+use super::direct::{MAX_ANSWERS, Reader};
 use super::history::Coalesced;
 use super::publish::ACK_TIMEOUT;
 use super::repair::{self, ELECTIONS, Repairs};
@@ -29,8 +29,8 @@ impl JetStream {
             return Err(StartError::Refused(problems.join("; ")));
         }
         let shards = ShardCount::new(config.shards).map_err(|error| StartError::Refused(error.to_string()))?;
-        let (live, ups) = connection::connect(nats, "live", config.attach_buffer).await?;
-        let (reads, _) = connection::connect(nats, "history", config.attach_buffer).await?;
+        let (live, ups) = connection::connect(config, nats, "live", config.attach_buffer).await?;
+        let (reads, _) = connection::connect(config, nats, "history", MAX_ANSWERS).await?;
         let context = ContextBuilder::new()
             .max_ack_inflight(config.publishes_in_flight)
             .backpressure_on_inflight(true)
@@ -66,7 +66,7 @@ impl JetStream {
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(repair::run(Arc::clone(&shared), ups, elections));
-        Ok(Self { shared, _tasks: Arc::new(tasks) })
+        Ok(Self { shared, tasks: Arc::new(tasks) })
     }
 }
 

@@ -346,6 +346,22 @@ mod key_names {
         assert_eq!(registry.replace(slow).await.unwrap(), None);
     }
 
+    /// A touch by somebody who takes a claim over is no reason to leave a refused app behind.
+    #[tokio::test]
+    async fn a_refused_app_is_withdrawn_although_it_was_touched() {
+        let registry = registry();
+        let touched = registry.create(app("1", &[]), 0).await.unwrap();
+        registry.claim(&id("1"), &name("a")).await.unwrap();
+        registry.create(app("2", &["a"]), 0).await.unwrap();
+        assert_ne!(registry.existing(&id("1")).await.unwrap().revision, touched.revision);
+        registry.withdraw(touched).await.unwrap();
+        assert_eq!(registry.get(&id("1")).await.unwrap(), None);
+        let changed = registry.create(app("3", &[]), 0).await.unwrap();
+        registry.update(&id("3"), None, &disable()).await.unwrap();
+        registry.withdraw(changed).await.unwrap();
+        assert!(registry.get(&id("3")).await.unwrap().is_some(), "it is somebody else's now");
+    }
+
     #[tokio::test]
     async fn an_unreadable_app_keeps_its_names() {
         let registry = registry();

@@ -1,0 +1,11 @@
+//! What the backbone promises while servers crash and connections break.
+//!
+//! A checker records every acknowledged publish and every delivery. Afterwards: no acknowledged message is missing from
+//! history, publishers' order was kept, and each subscriber got every message of its channel once and in order, or was
+//! told of a gap.
+
+mod checker;
+mod crashes;
+mod silence;
+mod start;
+mod streams;

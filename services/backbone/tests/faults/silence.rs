@@ -1,0 +1,116 @@
+//! A message that was stored but never republished, on a channel that then falls silent: only a comparison of heads
+//! finds it.
+//!
+//! A crash loses a republish now and then. Here one is lost for certain: the stream's republishing is switched off
+//! while a message is stored, and on again before the leader is told to step down.
+
+use async_nats::jetstream::{self, stream};
+use backbone::{Attachment, Backbone, Config, Delivery};
+use channels::Tier;
+use testkit::{NatsCluster, eventually, within};
+
+use crate::checker::*;
+
+struct Silence {
+    cluster: NatsCluster,
+    publisher: Backbone,
+    attachment: Attachment,
+}
+
+/// Stores a message that no subscriber hears of, then elects a new leader.
+async fn lose_a_republish(config: &Config) -> Silence {
+    let cluster = NatsCluster::start().await;
+    let publisher = connect(config, cluster.urls_from(0)).await;
+    let subscriber = connect(config, cluster.urls_from(1)).await;
+    let mut attachment = subscriber.attach(&app(), &channel(0), Tier::Recoverable).await.unwrap();
+    publisher.publish(publish(&channel(0), "heard".to_owned())).await.unwrap();
+    assert_eq!(next(&mut attachment).await, "heard");
+
+    let client = async_nats::connect(cluster.urls_from(0)).await.unwrap();
+    let context = jetstream::new(client.clone());
+    let usual = context.get_stream(STREAM).await.unwrap().cached_info().config.clone();
+    let quiet = stream::Config { republish: None, ..usual.clone() };
+    context.update_stream(quiet).await.unwrap();
+    // Past the second look that every attach takes, which is not what this is about.
+    let marker = subscriber.attach(&app(), &channel(1), Tier::Recoverable).await.unwrap();
+    assert!(tokio::time::timeout(std::time::Duration::from_secs(2), attachment.next()).await.is_err());
+    drop(marker);
+    publisher.publish(publish(&channel(0), "unheard".to_owned())).await.unwrap();
+    context.update_stream(usual).await.unwrap();
+
+    let leader = cluster.leader(STREAM).await;
+    eventually("another leader", || async {
+        let step_down = format!("$JS.API.STREAM.LEADER.STEPDOWN.{STREAM}");
+        client.request(step_down, bytes::Bytes::new()).await.ok()?;
+        (cluster.leader(STREAM).await != leader).then_some(())
+    })
+    .await;
+    Silence { cluster, publisher, attachment }
+}
+
+async fn next(attachment: &mut Attachment) -> String {
+    match within("a delivery", attachment.next()).await {
+        Delivery::Record(_, record) => String::from_utf8(record.messages[0].data.to_vec()).unwrap(),
+        Delivery::Gap(gap) => panic!("unexpected {gap:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_channel_is_healed_after_an_election() {
+    let mut silence = lose_a_republish(&config()).await;
+    assert_eq!(next(&mut silence.attachment).await, "unheard");
+    drop(silence.cluster);
+}
+
+/// The same without comparing heads: the message does not come until a later one shows the hole.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_comparing_heads_it_stays_silent() {
+    let config = Config { compare_heads: false, ..config() };
+    let mut silence = lose_a_republish(&config).await;
+    // Another channel of the shard gets through, so the new leader serves.
+    silence.publisher.publish(publish(&channel(1), "elsewhere".to_owned())).await.unwrap();
+    let patience = std::time::Duration::from_secs(8);
+    assert!(
+        tokio::time::timeout(patience, silence.attachment.next()).await.is_err(),
+        "something else healed it, so the test above proves nothing"
+    );
+    silence.publisher.publish(publish(&channel(0), "later".to_owned())).await.unwrap();
+    assert_eq!(next(&mut silence.attachment).await, "unheard");
+    assert_eq!(next(&mut silence.attachment).await, "later");
+}
+
+/// The slow sweep finds it even if no election and no reconnect gives a reason to look.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sweep_finds_it_in_the_end() {
+    let config = Config { sweep_interval: std::time::Duration::from_secs(5), ..config() };
+    let cluster = NatsCluster::start().await;
+    let publisher = connect(&config, cluster.urls_from(0)).await;
+    let subscriber = connect(&config, cluster.urls_from(1)).await;
+    let mut attachment = subscriber.attach(&app(), &channel(0), Tier::Recoverable).await.unwrap();
+    assert!(tokio::time::timeout(std::time::Duration::from_secs(2), attachment.next()).await.is_err());
+    let context = jetstream::new(async_nats::connect(cluster.urls_from(0)).await.unwrap());
+    let usual = context.get_stream(STREAM).await.unwrap().cached_info().config.clone();
+    context.update_stream(stream::Config { republish: None, ..usual }).await.unwrap();
+    publisher.publish(publish(&channel(0), "unheard".to_owned())).await.unwrap();
+    assert_eq!(next(&mut attachment).await, "unheard");
+}
+
+/// A publisher whose retry is answered "duplicate" cannot know whether its first attempt was republished: it pokes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repeated_publish_pokes_its_subscribers() {
+    let config = Config { compare_heads: false, ..config() };
+    let cluster = NatsCluster::start().await;
+    let publisher = connect(&config, cluster.urls_from(0)).await;
+    let subscriber = connect(&config, cluster.urls_from(1)).await;
+    let mut attachment = subscriber.attach(&app(), &channel(0), Tier::Recoverable).await.unwrap();
+    assert!(tokio::time::timeout(std::time::Duration::from_secs(2), attachment.next()).await.is_err());
+    let context = jetstream::new(async_nats::connect(cluster.urls_from(0)).await.unwrap());
+    let usual = context.get_stream(STREAM).await.unwrap().cached_info().config.clone();
+    context.update_stream(stream::Config { republish: None, ..usual }).await.unwrap();
+    let mut once = publish(&channel(0), "unheard".to_owned());
+    once.idempotency = Some(backbone::IdempotencyId::new("once").unwrap());
+    let first = publisher.publish(once.clone()).await.unwrap();
+    let again = publisher.publish(once).await.unwrap();
+    assert!(again.duplicate && again.position == first.position);
+    assert_eq!(next(&mut attachment).await, "unheard");
+}

@@ -1,0 +1,136 @@
+//! Starting against NATS servers of all kinds.
+
+use backbone::{Backbone, Config, NatsConfig, NatsTls, StartError};
+use channels::{Secret, Tier};
+use testkit::{Nats, NatsOptions, free_port};
+
+use crate::checker::*;
+
+fn single() -> Config {
+    Config { replicas: 1, shards: 4, ..config() }
+}
+
+fn at(nats: &Nats) -> NatsConfig {
+    NatsConfig { urls: vec![nats.url()], ..NatsConfig::default() }
+}
+
+async fn refusal(config: &Config, nats: &NatsConfig) -> String {
+    match Backbone::connect(config, nats).await {
+        Err(StartError::Refused(sentence)) => sentence,
+        other => panic!("expected a refusal, got {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_shard_count_is_refused_with_a_sentence() {
+    let nats = Nats::start().await;
+    drop(Backbone::connect(&single(), &at(&nats)).await.unwrap());
+    drop(Backbone::connect(&single(), &at(&nats)).await.expect("starting again is fine"));
+    let sentence = refusal(&Config { shards: 8, ..single() }, &at(&nats)).await;
+    assert!(sentence.contains("made with 4 shards, but 8 are configured"), "{sentence}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn data_of_another_format_is_refused_with_a_sentence() {
+    let nats = Nats::start().await;
+    let backbone = Backbone::connect(&single(), &at(&nats)).await.unwrap();
+    let meta = backbone.kv(backbone::Bucket::Meta);
+    for (format, word) in [(0, "older"), (2, "newer")] {
+        let stored = proto::backbone::ClusterMeta { format, shards: 4 };
+        meta.put("cluster", prost::Message::encode_to_vec(&stored).into()).await.unwrap();
+        let sentence = refusal(&single(), &at(&nats)).await;
+        assert!(sentence.contains(word) && sentence.contains("format"), "{sentence}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bad_settings_are_told_together() {
+    let config = Config { replicas: 2, shards: 0, ..single() };
+    let sentence = refusal(&config, &NatsConfig::default()).await;
+    assert!(sentence.contains("shards") && sentence.contains("replicas"), "{sentence}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_are_upgraded_in_place() {
+    let nats = Nats::start().await;
+    drop(Backbone::connect(&single(), &at(&nats)).await.unwrap());
+    let more = Config { recoverable_messages: 200, ..single() };
+    drop(Backbone::connect(&more, &at(&nats)).await.unwrap());
+    let context = async_nats::jetstream::new(async_nats::connect(nats.url()).await.unwrap());
+    let stream = context.get_stream(STREAM).await.unwrap();
+    assert_eq!(stream.cached_info().config.max_messages_per_subject, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_absent_server_is_unreachable_for_now() {
+    let nats = NatsConfig { urls: vec![format!("nats://127.0.0.1:{}", free_port())], ..NatsConfig::default() };
+    assert!(matches!(Backbone::connect(&single(), &nats).await, Err(StartError::Unreachable(_))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn user_and_password() {
+    let extra = "authorization { user: fanfare, password: \"s3cret\" }".to_owned();
+    let nats = Nats::start_with(NatsOptions { extra }).await;
+    assert!(Backbone::connect(&single(), &at(&nats)).await.is_err());
+    let with = |password| NatsConfig {
+        user: Some("fanfare".to_owned()),
+        password: Secret::new(password),
+        // The first address is dead: any of several will do.
+        urls: vec![format!("nats://127.0.0.1:{}", free_port()), nats.url()],
+        ..NatsConfig::default()
+    };
+    assert!(Backbone::connect(&single(), &with("wrong")).await.is_err());
+    works(&Backbone::connect(&single(), &with("s3cret")).await.unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mutual_tls() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name);
+    let write = |name: &str, pem: String| std::fs::write(file(name), pem).unwrap();
+    let mut ca = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let ca_key = rcgen::KeyPair::generate().unwrap();
+    write("ca.pem", ca.self_signed(&ca_key).unwrap().pem());
+    let issuer = rcgen::Issuer::new(ca, ca_key);
+    for name in ["server", "client"] {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let certificate = rcgen::CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
+        write(&format!("{name}.pem"), certificate.pem());
+        write(&format!("{name}.key"), key.serialize_pem());
+    }
+    let extra = format!(
+        "tls {{ cert_file: {:?}, key_file: {:?}, ca_file: {:?}, verify: true }}",
+        file("server.pem"),
+        file("server.key"),
+        file("ca.pem")
+    );
+    let nats = Nats::start_with(NatsOptions { extra }).await;
+    let tls = NatsTls {
+        required: true,
+        ca_file: Some(file("ca.pem")),
+        cert_file: Some(file("client.pem")),
+        key_file: Some(file("client.key")),
+    };
+    let without_client = NatsTls { cert_file: None, key_file: None, ..tls.clone() };
+    assert!(Backbone::connect(&single(), &NatsConfig { tls: without_client, ..at(&nats) }).await.is_err());
+    works(&Backbone::connect(&single(), &NatsConfig { tls, ..at(&nats) }).await.unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_credentials_file_is_named() {
+    let nats = NatsConfig {
+        urls: vec!["nats://127.0.0.1:1".to_owned()],
+        credentials_file: Some("/nowhere/fanfare.creds".into()),
+        ..NatsConfig::default()
+    };
+    let sentence = refusal(&single(), &nats).await;
+    assert!(sentence.contains("/nowhere/fanfare.creds"), "{sentence}");
+}
+
+async fn works(backbone: &Backbone) {
+    let mut attachment = backbone.attach(&app(), &channel(0), Tier::Recoverable).await.unwrap();
+    backbone.publish(publish(&channel(0), "0".to_owned())).await.unwrap();
+    testkit::within("a delivery", attachment.next()).await;
+}
