@@ -70,25 +70,32 @@ pub struct PusherSettings {
 /// Use over the whole app. An absent field is no limit.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Quota {
-    /// Connections at one time.
+    /// Connections at one time, at least 1.
     #[prost(uint64, optional, tag = "1")]
     pub connections: ::core::option::Option<u64>,
 }
 /// Limits per item. An absent field is the default.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Limits {
+    /// 1 to 1024.
     #[prost(uint32, optional, tag = "1")]
     pub channel_name_chars: ::core::option::Option<u32>,
+    /// 1 to 1024.
     #[prost(uint32, optional, tag = "2")]
     pub event_name_chars: ::core::option::Option<u32>,
+    /// 1 to 524288.
     #[prost(uint32, optional, tag = "3")]
     pub event_data_bytes: ::core::option::Option<u32>,
+    /// 1 to 1000.
     #[prost(uint32, optional, tag = "4")]
     pub channels_per_publish: ::core::option::Option<u32>,
+    /// 1 to 1000.
     #[prost(uint32, optional, tag = "5")]
     pub events_per_batch: ::core::option::Option<u32>,
+    /// 0 to 10000; 0 is none.
     #[prost(uint32, optional, tag = "6")]
     pub client_events_per_second: ::core::option::Option<u32>,
+    /// 1 to 100000.
     #[prost(uint32, optional, tag = "7")]
     pub channels_per_connection: ::core::option::Option<u32>,
 }

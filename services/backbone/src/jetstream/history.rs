@@ -28,24 +28,29 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 const SPAN_PER_MESSAGE: u64 = 16;
 
 type Answer = Result<Arc<History>, HistoryError>;
+type Reading = SharedFuture<BoxFuture<'static, Answer>>;
 
-/// Reads under way, so that a crowd that asks the same at once costs one read.
+/// Reads under way, so that a crowd that asks the same at once costs one read. The channel's head is part of what is
+/// asked: whoever comes after another message was accepted must not be given an answer without it.
 #[derive(Debug, Default)]
-pub(super) struct Coalesced(Mutex<HashMap<HistoryQuery, SharedFuture<BoxFuture<'static, Answer>>>>);
+pub(super) struct Coalesced(Mutex<HashMap<(HistoryQuery, Position), Reading>>);
 
 impl JetStream {
     pub(crate) async fn history(&self, query: HistoryQuery) -> Result<History, HistoryError> {
-        let answer = {
+        let head = self.head(&query.app, &query.channel, query.tier).await?;
+        if [query.after, query.before].into_iter().flatten().any(|bound| bound.epoch != head.epoch) {
+            return Err(HistoryError::OtherEpoch { head });
+        }
+        let reading = {
             let mut under_way = self.shared.coalesced.0.lock();
-            under_way.retain(|_, answer| answer.peek().is_none());
-            let shared = Arc::clone(&self.shared);
+            under_way.retain(|_, reading| reading.peek().is_none());
             let begin = || {
-                let query = query.clone();
-                async move { shared.history_with_retries(&query).await.map(Arc::new) }.boxed().shared()
+                let (shared, query) = (Arc::clone(&self.shared), query.clone());
+                async move { retry(|| shared.read_history(&query, head)).await.map(Arc::new) }.boxed().shared()
             };
-            under_way.entry(query.clone()).or_insert_with(begin).clone()
+            under_way.entry((query.clone(), head)).or_insert_with(begin).clone()
         };
-        answer.await.map(Arc::unwrap_or_clone)
+        reading.await.map(Arc::unwrap_or_clone)
     }
 
     pub(crate) async fn head(&self, app: &AppId, channel: &ChannelName, tier: Tier) -> Result<Position, HistoryError> {
@@ -53,45 +58,38 @@ impl JetStream {
         let subjects = self.shared.subjects(app, channel);
         let stream = self.shared.streams.get(store, subjects.shard);
         self.shared.streams.ensure(stream).await.map_err(|_| HistoryError::Unavailable)?;
-        let head = self.shared.read_head(stream, &subjects.stored(store)).await;
-        let sequence = head.map_err(|_| HistoryError::Unavailable)?;
+        let subject = subjects.stored(store);
+        let sequence = retry(|| self.shared.read_head(stream, &subject)).await?;
         Ok(Position { epoch: stream.epoch(), sequence })
     }
 }
 
-impl Shared {
-    async fn history_with_retries(&self, query: &HistoryQuery) -> Result<History, HistoryError> {
-        let store = Store::of(query.tier).ok_or(HistoryError::NotStored)?;
-        let subjects = self.subjects(&query.app, &query.channel);
-        let stream = self.streams.get(store, subjects.shard);
-        self.streams.ensure(stream).await.map_err(|_| HistoryError::Unavailable)?;
-        let subject = subjects.stored(store);
-        let deadline = Instant::now() + READ_DEADLINE;
-        loop {
-            match self.read_history(query, stream, &subject).await {
-                Ok(answer) => return answer,
-                Err(error) if Instant::now() + RETRY_PAUSE < deadline => {
-                    debug!(%error, stream = stream.name, "a history read failed; it is tried again");
-                    sleep(RETRY_PAUSE).await;
-                }
-                Err(_) => return Err(HistoryError::Unavailable),
+/// Repeats `read` while the stream has no leader.
+async fn retry<T, F>(mut read: impl FnMut() -> F) -> Result<T, HistoryError>
+where
+    F: Future<Output = Result<T, ReadError>>,
+{
+    let deadline = Instant::now() + READ_DEADLINE;
+    loop {
+        match read().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) if Instant::now() + RETRY_PAUSE < deadline => {
+                debug!(%error, "a history read failed; it is tried again");
+                sleep(RETRY_PAUSE).await;
             }
+            Err(_) => return Err(HistoryError::Unavailable),
         }
     }
+}
 
-    /// The outer error is worth another try.
-    async fn read_history(
-        &self,
-        query: &HistoryQuery,
-        stream: &ShardStream,
-        subject: &str,
-    ) -> Result<Result<History, HistoryError>, ReadError> {
-        let epoch = stream.epoch();
-        let head_sequence = self.read_head(stream, subject).await?;
-        let head = Position { epoch, sequence: head_sequence };
-        if [query.after, query.before].into_iter().flatten().any(|bound| bound.epoch != epoch) {
-            return Ok(Err(HistoryError::OtherEpoch { head }));
-        }
+impl Shared {
+    /// Everything `query` asks for up to `head`, in whose epoch its bounds are.
+    async fn read_history(&self, query: &HistoryQuery, head: Position) -> Result<History, ReadError> {
+        let subjects = self.subjects(&query.app, &query.channel);
+        let store = Store::of(query.tier).ok_or_else(|| ReadError::Unexpected("nothing is stored".to_owned()))?;
+        let stream = self.streams.get(store, subjects.shard);
+        let subject = &subjects.stored(store);
+        let head_sequence = head.sequence;
         // All bounds as one range of sequences: (after, target].
         let mut after = query.after.map_or(0, |after| after.sequence);
         if let Some(start_ms) = query.start_ms {
@@ -116,7 +114,7 @@ impl Shared {
         let more = messages.len() > limit;
         messages.truncate(limit);
         let records = messages.into_iter().filter_map(|message| to_record(message, stream)).collect();
-        Ok(Ok(History { records, more, complete, head }))
+        Ok(History { records, more, complete, head })
     }
 
     /// Whether nothing of the channel behind `after` has been evicted or has expired.

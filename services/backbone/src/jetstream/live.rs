@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_nats::{Message, Subscriber};
 use channels::{Epoch, Position};
 use futures_util::StreamExt as _;
+use telemetry::metrics::DISCARDED;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -282,7 +283,10 @@ impl Attachment {
     fn deliver_passing(&mut self, payload: bytes::Bytes) {
         match envelope::decode(payload) {
             Ok(record) => self.ready.push_back(Delivery::Record(None, Arc::new(record))),
-            Err(error) => warn!(%error, "an unreadable record was passed by"),
+            Err(error) => {
+                warn!(%error, "an unreadable record was passed by");
+                DISCARDED.with(["malformed_record", "false"]).increment(1);
+            }
         }
     }
 
@@ -297,6 +301,7 @@ impl Attachment {
             // Written by a newer server: this subscriber cannot have it, and is told so.
             Err(error) => {
                 error!(%error, sequence, "an unreadable record is told as a gap");
+                DISCARDED.with(["malformed_record", "false"]).increment(1);
                 self.tell_gap(sequence);
             }
         }

@@ -151,7 +151,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut ups: Ups, mut elections: Subscr
                     return;
                 }
                 info!("NATS connection is back; comparing the heads of all attached channels");
-                metrics::counter!("fanfare_backbone_reconnects_total").increment(1);
+                telemetry::metrics::BACKBONE_RECONNECTS.handle().increment(1);
                 for stream in shared.streams.iter() {
                     schedule(&mut due, stream, &COMPARE_AFTER);
                 }

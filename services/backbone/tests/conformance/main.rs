@@ -1,6 +1,8 @@
 //! What the backbone promises, held to both variants: in process, on one NATS server, and between two processes on a
 //! cluster of three.
 
+#![allow(clippy::unwrap_used, clippy::large_futures, reason = "a test says unwrap, and its size is no matter")]
+
 mod delivery;
 mod history;
 mod kv;

@@ -4,6 +4,8 @@
 //! history, publishers' order was kept, and each subscriber got every message of its channel once and in order, or was
 //! told of a gap.
 
+#![allow(clippy::unwrap_used, clippy::large_futures, reason = "a test says unwrap, and its size is no matter")]
+
 mod checker;
 mod crashes;
 mod silence;
