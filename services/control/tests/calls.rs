@@ -1,0 +1,272 @@
+//! What each call does, and what it refuses.
+
+#![allow(clippy::unwrap_used, reason = "tests state their expectations with it, in helpers too")]
+
+mod support;
+
+use proto::control as wire;
+use support::{Client, Plane, new_key, plain, refused};
+use tonic::Code;
+
+async fn start() -> (Plane, Client) {
+    let plane = Plane::start().await;
+    let client = plane.client().await;
+    (plane, client)
+}
+
+fn operations(words: &[&str]) -> wire::capability::Operations {
+    wire::capability::Operations { operations: words.iter().map(|word| (*word).to_owned()).collect() }
+}
+
+fn namespace(prefix: &str, tier: i32, retention_seconds: u64) -> wire::Namespace {
+    wire::Namespace { prefix: prefix.to_owned(), tier, retention_seconds }
+}
+
+#[tokio::test]
+async fn an_app_is_made_up_where_nothing_is_said() {
+    let (_plane, mut client) = start().await;
+    let created = client.create(wire::CreateAppRequest::default()).await.unwrap();
+    let (app, key) = (created.app.unwrap(), created.key.unwrap());
+    assert!(app.id.bytes().all(|b| b.is_ascii_digit()) && app.enabled && app.name == app.id);
+    assert_eq!(app.keys, [key.key.clone().unwrap()]);
+    assert!(app.keys[0].name.starts_with(&format!("{}.", app.id)));
+    assert!(key.secret.len() >= 20 && key.secret.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase()));
+    assert_eq!(app.keys[0].capability.as_ref().unwrap().resources["*"], operations(&["*"]));
+    assert_eq!(app.limits.unwrap().event_data_bytes, Some(10_240), "defaults are shown");
+    assert_eq!(client.get(&app.id).await.unwrap(), app);
+}
+
+#[tokio::test]
+async fn an_app_is_as_it_was_asked_for() {
+    let (_plane, mut client) = start().await;
+    let capability = wire::Capability { resources: [("chat:*".to_owned(), operations(&["publish"]))].into() };
+    let request = wire::CreateAppRequest {
+        id: "shop".to_owned(),
+        name: "The shop".to_owned(),
+        pusher: Some(wire::PusherSettings { client_events: true }),
+        quota: Some(wire::Quota { connections: Some(9) }),
+        namespaces: vec![
+            namespace("tick-", wire::Tier::Ephemeral.into(), 0),
+            namespace("log-", wire::Tier::Persistent.into(), 0),
+        ],
+        limits: Some(wire::Limits { events_per_batch: Some(7), ..wire::Limits::default() }),
+        key: Some(wire::NewKey {
+            name: "app-key".to_owned(),
+            secret: "app-secret".to_owned(),
+            capability: Some(capability.clone()),
+        }),
+    };
+    let created = client.create(request).await.unwrap();
+    assert_eq!(created.key.unwrap().secret, "app-secret");
+    let app = client.get("shop").await.unwrap();
+    assert_eq!((app.name.as_str(), app.pusher.unwrap().client_events), ("The shop", true));
+    assert_eq!(app.quota.unwrap().connections, Some(9));
+    assert_eq!(app.keys[0].capability, Some(capability));
+    assert_eq!(app.limits.unwrap().events_per_batch, Some(7));
+    let namespaces =
+        [namespace("tick-", wire::Tier::Ephemeral.into(), 0), namespace("log-", wire::Tier::Persistent.into(), 86_400)];
+    assert_eq!(app.namespaces, namespaces, "longest prefix first, retention filled in");
+    assert!(app.created_ms > 1_700_000_000_000 && app.revision > 0);
+}
+
+#[tokio::test]
+async fn ids_and_key_names_are_given_once() {
+    let (_plane, mut client) = start().await;
+    client.create_plain("1").await;
+    client.create_plain("2").await;
+    refused(client.create(plain("1")).await, Code::AlreadyExists, "app 1 exists");
+    let stolen = wire::CreateAppRequest { id: "3".to_owned(), key: Some(new_key("1-key")), ..Default::default() };
+    refused(client.create(stolen).await, Code::AlreadyExists, "1-key is taken by app 1");
+    refused(client.get("3").await, Code::NotFound, "no app 3");
+    refused(client.create_key("2", new_key("1-key")).await, Code::AlreadyExists, "taken by app 1");
+}
+
+#[tokio::test]
+async fn an_update_replaces_what_it_names() {
+    let (_plane, mut client) = start().await;
+    let before = client.create_plain("1").await;
+    let renamed = client
+        .update(wire::UpdateAppRequest { id: "1".to_owned(), name: Some("new".to_owned()), ..Default::default() })
+        .await
+        .unwrap();
+    assert!(renamed.revision > before.revision);
+    assert_eq!(renamed, wire::App { name: "new".to_owned(), revision: renamed.revision, ..before });
+    let list = wire::update_app_request::NamespaceList { namespaces: vec![namespace("a", 1, 0)] };
+    let request = wire::UpdateAppRequest {
+        id: "1".to_owned(),
+        revision: renamed.revision,
+        pusher: Some(wire::PusherSettings { client_events: true }),
+        quota: Some(wire::Quota { connections: Some(5) }),
+        limits: Some(wire::Limits { client_events_per_second: Some(0), ..Default::default() }),
+        namespaces: Some(list),
+        ..Default::default()
+    };
+    let changed = client.update(request.clone()).await.unwrap();
+    assert_eq!((changed.quota.unwrap().connections, changed.namespaces.len()), (Some(5), 1));
+    assert_eq!(changed.limits.unwrap().client_events_per_second, Some(0));
+    assert!(changed.pusher.unwrap().client_events && changed.name == "new");
+    refused(client.update(request).await, Code::Aborted, &format!("its revision is {}", changed.revision));
+    let no_limits = wire::UpdateAppRequest {
+        id: "1".to_owned(),
+        quota: Some(wire::Quota::default()),
+        namespaces: Some(wire::update_app_request::NamespaceList::default()),
+        ..Default::default()
+    };
+    let cleared = client.update(no_limits).await.unwrap();
+    assert_eq!((cleared.quota.unwrap().connections, cleared.namespaces.len()), (None, 0));
+}
+
+#[tokio::test]
+async fn disable_enable_delete() {
+    let (_plane, mut client) = start().await;
+    client.create_plain("1").await;
+    assert!(!client.disable("1").await.unwrap().enabled);
+    let again = client.disable("1").await.unwrap();
+    assert_eq!(client.get("1").await.unwrap(), again);
+    assert!(client.enable("1").await.unwrap().enabled);
+    assert!(client.enable("1").await.unwrap().enabled);
+    client.delete("1").await.unwrap();
+    refused(client.delete("1").await, Code::NotFound, "no app 1");
+    refused(client.disable("1").await, Code::NotFound, "no app 1");
+    refused(client.enable("1").await, Code::NotFound, "no app 1");
+    let update = wire::UpdateAppRequest { id: "1".to_owned(), ..Default::default() };
+    refused(client.update(update).await, Code::NotFound, "no app 1");
+    client.create_plain("1").await;
+}
+
+#[tokio::test]
+async fn keys_are_created_and_revoked() {
+    let (_plane, mut client) = start().await;
+    client.create_plain("1").await;
+    let made_up = client.create_key("1", wire::NewKey::default()).await.unwrap();
+    let name = made_up.key.unwrap().name;
+    assert!(name.starts_with("1."));
+    let revoked = client.revoke("1", &name).await.unwrap();
+    assert!(revoked.revoked_ms > 0);
+    assert_eq!(client.revoke("1", &name).await.unwrap(), revoked, "revoking is idempotent");
+    let app = client.get("1").await.unwrap();
+    assert_eq!(app.keys.iter().filter(|key| key.revoked_ms == 0).count(), 1);
+    assert_eq!(app.keys.len(), 2, "a revoked key is still told");
+    refused(client.create_key("1", new_key(&name)).await, Code::AlreadyExists, "is taken");
+    refused(client.revoke("1", "other").await, Code::NotFound, "no key other");
+    refused(client.revoke("2", "other").await, Code::NotFound, "no app 2");
+    refused(client.create_key("2", wire::NewKey::default()).await, Code::NotFound, "no app 2");
+}
+
+#[tokio::test]
+async fn apps_are_listed_in_pages() {
+    let (plane, mut client) = start().await;
+    for n in 0..7 {
+        client.create_plain(&format!("app-{n}")).await;
+    }
+    let (mut seen, mut token, mut pages) = (Vec::new(), String::new(), 0);
+    loop {
+        let page = client.list(3, &token).await.unwrap();
+        seen.extend(page.apps.into_iter().map(|app| app.id));
+        pages += 1;
+        token = page.next_page_token;
+        if token.is_empty() {
+            break;
+        }
+    }
+    let expected: Vec<String> = (0..7).map(|n| format!("app-{n}")).collect();
+    assert_eq!((seen, pages), (expected, 3));
+    assert_eq!(client.list(0, "").await.unwrap().apps.len(), 7);
+    refused(client.list(1_001, "").await, Code::InvalidArgument, "page_size: must be at most 1000");
+    refused(client.list(1, "a b").await, Code::InvalidArgument, "page_token: ");
+    drop(plane);
+}
+
+#[tokio::test]
+async fn an_app_of_a_newer_fanfare_is_refused_and_harms_no_other() {
+    let backbone = backbone::Backbone::memory(&backbone::Config::default());
+    let kv = backbone.kv(backbone::Bucket::Apps);
+    kv.put("app.2", vec![8, 2].into()).await.unwrap();
+    let plane = Plane::start_with(support::config(), backbone::registry::Registry::new(kv)).await;
+    let mut client = plane.client().await;
+    client.create_plain("1").await;
+    client.create_plain("3").await;
+    let listed = client.list(0, "").await.unwrap().apps;
+    assert_eq!(listed.iter().map(|app| app.id.as_str()).collect::<Vec<_>>(), ["1", "3"]);
+    refused(client.get("2").await, Code::FailedPrecondition, "stored in format 2");
+    refused(client.disable("2").await, Code::FailedPrecondition, "stored in format 2");
+    refused(client.delete("2").await, Code::FailedPrecondition, "stored in format 2");
+}
+
+/// Every field that can be wrong, and how the answer names it.
+#[tokio::test]
+async fn a_bad_field_is_named() {
+    let (_plane, mut client) = start().await;
+    type Spoil = fn(&mut wire::CreateAppRequest);
+    fn key(request: &mut wire::CreateAppRequest) -> &mut wire::NewKey {
+        request.key.get_or_insert_default()
+    }
+    fn capability(request: &mut wire::CreateAppRequest, resource: &str, words: &[&str]) {
+        let resources = [(resource.to_owned(), operations(words))].into();
+        key(request).capability = Some(wire::Capability { resources });
+    }
+    let cases: [(Spoil, &str); 19] = [
+        (|r| r.id = "a.b".to_owned(), "id: app id must be"),
+        (|r| r.id = "9".repeat(33), "id: app id must be"),
+        (|r| r.name = "n".repeat(129), "name: must be 1 to 128 characters"),
+        (|r| r.name = "a\nb".to_owned(), "name: must be 1 to 128 characters"),
+        (|r| key(r).name = "a:b".to_owned(), "key.name: key name must be"),
+        (|r| key(r).secret = "hushush".to_owned(), "key.secret: must be 8 characters"),
+        (|r| key(r).secret = "s".repeat(257), "key.secret: must be 8 characters"),
+        (|r| key(r).capability = Some(wire::Capability::default()), "key.capability: must name 1 to 200"),
+        (|r| capability(r, "*", &["fly"]), "key.capability: unknown operation \"fly\""),
+        (|r| capability(r, "*", &[]), "key.capability: capability allows nothing on \"*\""),
+        (|r| capability(r, "", &["*"]), "key.capability: capability names an empty resource"),
+        (|r| r.quota = Some(wire::Quota { connections: Some(0) }), "quota.connections: must be at least 1"),
+        (
+            |r| r.limits = Some(wire::Limits { event_data_bytes: Some(u32::MAX), ..Default::default() }),
+            "limits.event_data_bytes: must be 1 to 524288",
+        ),
+        (
+            |r| r.limits = Some(wire::Limits { channel_name_chars: Some(0), ..Default::default() }),
+            "limits.channel_name_chars: must be 1 to 1024",
+        ),
+        (|r| r.namespaces = vec![namespace("a", 1, 0), namespace("a", 1, 0)], "namespaces: two namespaces"),
+        (|r| r.namespaces = vec![namespace("a", 1, 0), namespace("b", 77, 0)], "namespaces[1].tier: has no value 77"),
+        (|r| r.namespaces = vec![namespace("a", 1, 60)], "namespaces[0].retention_seconds: is only for"),
+        (|r| r.namespaces = vec![namespace("a", 3, 59)], "namespaces: retention of namespace \"a\""),
+        (|r| r.namespaces = vec![namespace("a\u{7}", 1, 0)], "namespaces[0].prefix: must be"),
+    ];
+    for (spoil, words) in cases {
+        let mut request = plain("1");
+        spoil(&mut request);
+        let answer = client.create(request).await;
+        assert!(!format!("{answer:?}").contains("hushush"), "a secret is never echoed");
+        refused(answer, Code::InvalidArgument, words);
+    }
+    assert_eq!(client.list(0, "").await.unwrap().apps, [], "nothing was created");
+
+    client.create_plain("1").await;
+    let name = Some(String::new());
+    refused(
+        client.update(wire::UpdateAppRequest { id: "1".to_owned(), name, ..Default::default() }).await,
+        Code::InvalidArgument,
+        "name: must be",
+    );
+    refused(client.get("").await, Code::InvalidArgument, "id: app id must be");
+    refused(client.disable("*").await, Code::InvalidArgument, "id: app id must be");
+    refused(client.enable(">").await, Code::InvalidArgument, "id: app id must be");
+    refused(client.delete("a b").await, Code::InvalidArgument, "id: app id must be");
+    refused(client.create_key("é", new_key("a")).await, Code::InvalidArgument, "app_id: app id must be");
+    refused(client.revoke("1", "a b").await, Code::InvalidArgument, "name: key name must be");
+}
+
+#[tokio::test]
+async fn all_bad_fields_are_told_at_once() {
+    let (_plane, mut client) = start().await;
+    let request = wire::CreateAppRequest {
+        id: "a.b".to_owned(),
+        name: "n".repeat(129),
+        quota: Some(wire::Quota { connections: Some(0) }),
+        ..Default::default()
+    };
+    let status = client.create(request).await.unwrap_err();
+    for field in ["id: ", "name: ", "quota.connections: "] {
+        assert!(status.message().contains(field), "{status:?}");
+    }
+}

@@ -1,0 +1,283 @@
+//! The seed file: its format, its mistakes, its application.
+
+#![allow(clippy::unwrap_used, reason = "tests state their expectations with it, in helpers too")]
+
+mod support;
+
+use std::time::Duration;
+
+use backbone::registry::{AppChange, Registry};
+use channels::{AppId, KeyName, Operation, Tier};
+use control::seed::{Applied, Seed, SeedError};
+use proptest::prelude::*;
+use support::registry;
+
+const FULL: &str = r#"
+[[app]]
+id = "1001"
+name = "demo"
+enabled = false
+[[app.key]]
+name = "app-key"
+secret = "app-secret"
+capability = { "chat:*" = ["publish", "subscribe"] }
+[[app.key]]
+secret = "other-secret"
+[app.pusher]
+client_events = true
+[app.quota]
+connections = 1_000
+[app.limits]
+event_data_bytes = 0x4000
+client_events_per_second = 0
+[[app.namespace]]
+prefix = "tick-"
+tier = "ephemeral"
+[[app.namespace]]
+prefix = "audit-"
+tier = "persistent"
+retention = "36h"
+[[app.namespace]]
+prefix = ""
+tier = "persistent"
+
+[[app]]
+id = 1002
+"#;
+
+fn id(id: &str) -> AppId {
+    AppId::new(id).unwrap()
+}
+
+fn name(name: &str) -> KeyName {
+    KeyName::new(name).unwrap()
+}
+
+/// A seed with one app that has these keys, all with the secret `app-secret`.
+fn seed(app: &str, keys: &[&str]) -> Seed {
+    let keys = keys.iter().map(|key| format!("[[app.key]]\nname = \"{key}\"\nsecret = \"app-secret\"\n"));
+    Seed::parse(&format!("[[app]]\nid = \"{app}\"\n{}", keys.collect::<String>())).unwrap()
+}
+
+async fn key_names(registry: &Registry, app: &str) -> Vec<String> {
+    let app = registry.get(&id(app)).await.unwrap().unwrap().app;
+    app.keys.iter().map(|key| key.name.to_string()).collect()
+}
+
+#[test]
+fn everything_is_read() {
+    let seed = Seed::parse(FULL).unwrap();
+    let [app, plain] = seed.apps() else { panic!("{seed:?}") };
+    assert_eq!((app.id.as_str(), app.name.as_str(), app.enabled), ("1001", "demo", false));
+    assert_eq!(app.keys[0].name, name("app-key"));
+    assert_eq!(app.keys[0].secret.expose(), "app-secret");
+    assert!(app.keys[0].capability.permits("chat:1", Operation::Publish));
+    assert!(!app.keys[0].capability.permits("news", Operation::Publish));
+    assert_eq!(app.keys[1].name, name("1001.2"), "a nameless key is called by its place");
+    assert!(app.keys[1].capability.permits("news", Operation::Stats));
+    assert!(app.pusher.client_events);
+    assert_eq!(app.quota.connections, Some(1_000));
+    assert_eq!((app.limits.event_data_bytes, app.limits.client_events_per_second), (0x4000, 0));
+    assert_eq!(app.namespaces.tier("tick-1"), Tier::Ephemeral);
+    assert_eq!(app.namespaces.tier("audit-1"), Tier::Persistent { retention: Duration::from_secs(36 * 3600) });
+    assert_eq!(app.namespaces.tier("x"), Tier::Persistent { retention: Duration::from_secs(24 * 3600) });
+    assert_eq!((plain.id.as_str(), plain.name.as_str(), plain.enabled), ("1002", "1002", true));
+    assert!(plain.keys.is_empty() && !plain.pusher.client_events);
+    assert_eq!(Seed::parse("").unwrap().apps(), []);
+}
+
+#[test]
+fn durations_have_units() {
+    let retention = |text: &str| {
+        let file =
+            format!("[[app]]\nid = 1\n[[app.namespace]]\nprefix = \"\"\ntier = \"persistent\"\nretention = {text}");
+        Seed::parse(&file).map(|seed| seed.apps()[0].namespaces.tier("x"))
+    };
+    for (text, seconds) in
+        [("\"60s\"", 60), ("\"90m\"", 5_400), ("\"24h\"", 86_400), ("\"1d12h30m5s\"", 131_405), ("\"7d\"", 604_800)]
+    {
+        assert_eq!(retention(text), Ok(Tier::Persistent { retention: Duration::from_secs(seconds) }));
+    }
+    for text in [
+        "\"24\"",
+        "\"1d12\"",
+        "\"h1\"",
+        "\"1 h\"",
+        "\"h\"",
+        "\"-1h\"",
+        "\"+1h\"",
+        "\"1w\"",
+        "\"\"",
+        "24",
+        "\"99999999999999999999h\"",
+        "\"999999999999999999h\"",
+        "\"1s\"",
+        "\"31d\"",
+        "\"1µ\"",
+    ] {
+        assert!(retention(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn all_mistakes_are_told_with_their_places() {
+    let file = r#"color = "red"
+[[app]]
+id = "10.01"
+[[app]]
+id = "1002"
+name = ""
+enabled = "yes"
+colour = "hush-hush-1"
+[[app.key]]
+name = "a:b"
+secret = "hush-hush-2"
+[[app.key]]
+name = "k2"
+secret = "hush!"
+capability = { "*" = ["fly"] }
+[[app.key]]
+name = "k3"
+secret = 1234567890123
+[[app.key]]
+name = "k4"
+capability = ["hush-hush-3"]
+sekret = "hush-hush-4"
+[[app.key]]
+name = "k2"
+secret = "hush-hush-5"
+[app.pusher]
+client_events = 1
+[app.quota]
+connections = 0
+channels = 7
+[app.limits]
+event_data_bytes = 99999999
+events_per_batch = -1
+[[app.namespace]]
+tier = "eternal"
+[[app.namespace]]
+prefix = "t"
+tier = "ephemeral"
+retention = "1h"
+[[app]]
+id = 1002
+[[app]]
+name = "x"
+pusher = 3
+"#;
+    let mistakes = Seed::parse(file).unwrap_err().0;
+    let told: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+    let all = told.join("\n");
+    let expected = [
+        "line 1: unknown key \"color\"; known are app",
+        "app #1, id, line 3: app id must be 1 to 32",
+        "app 1002, name, line 6: must be 1 to 128",
+        "app 1002, enabled, line 7: must be true or false",
+        "app 1002, line 8: unknown key \"colour\"",
+        "app 1002, key #1, name, line 10: key name must be",
+        "app 1002, key k2, secret, line 14: must be 8 characters",
+        "app 1002, key k2, capability, line 15: unknown operation \"fly\"",
+        "app 1002, key k3, secret, line 18: must be a string",
+        "app 1002, key k4, line 19: has no secret",
+        "app 1002, key k4, capability, line 21: must be a table",
+        "app 1002, key k4, line 22: unknown key \"sekret\"; known are name, secret",
+        "app 1002, key k2, line 23: is in the file twice",
+        "app 1002, pusher, client_events, line 27: must be true or false",
+        "app 1002, quota, connections, line 29: must be at least 1",
+        "app 1002, quota, line 30: unknown key \"channels\"",
+        "app 1002, limits, event_data_bytes: must be 1 to 524288",
+        "app 1002, limits, events_per_batch, line 33: must be a whole number",
+        "app 1002, namespace #1, line 34: has no prefix",
+        "app 1002, namespace #1, tier, line 35: must be \"ephemeral\"",
+        "app 1002, namespace #2, retention, line 39: is only for tier \"persistent\"",
+        "app #3, id, line 41: app 1002 is in the file twice",
+        "app #4: has no id",
+        "app #4, pusher, line 44: must be a table",
+    ];
+    for words in expected {
+        assert!(told.iter().any(|line| line.starts_with(words)), "no {words:?} in\n{all}");
+    }
+    assert_eq!(told.len(), expected.len(), "{all}");
+    assert!(!all.contains("hush") && !all.contains("1234567890123"), "a secret is never shown:\n{all}");
+}
+
+#[test]
+fn wrong_shapes_are_told() {
+    for (file, words) in [
+        ("app = 1", "app, line 1: must be an array of tables"),
+        ("[app]\nid = 1", "app, line 1: must be an array of tables"),
+        ("app = [1]", "app #1, line 1: must be a table"),
+        ("[[app]]\nid = 1.5", "app #1, id, line 2: must be a string or a whole number"),
+        ("[[app]]\nid = 1\nkey = \"x\"", "app 1, key, line 3: must be an array of tables"),
+        ("[[app]]\nid = 1\n[[app.key]]\nsecret = \"12345678\"\ncapability = { \"*\" = \"*\" }", "must give an array"),
+        ("[[app]]\nid = 1\nid = 2", "line 3: "),
+        ("[[app]\nid = 1", "line 1: "),
+    ] {
+        let mistakes = Seed::parse(file).unwrap_err().to_string();
+        assert!(mistakes.contains(words), "no {words:?} in {mistakes:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_absent_is_created_and_nothing_else_happens() {
+    let registry = registry();
+    let first = Seed::parse(FULL).unwrap();
+    assert_eq!(first.apply(&registry).await.unwrap(), Applied { apps: 2, keys: 2 });
+    let before = registry.list(None, 10).await.unwrap().apps;
+    assert_eq!(before[0].app.name, "demo");
+    assert!(before[0].created_ms > 0 && before[0].app.keys[0].created_ms > 0);
+    assert_eq!(first.apply(&registry).await.unwrap(), Applied::default());
+    assert_eq!(registry.list(None, 10).await.unwrap().apps, before);
+}
+
+#[tokio::test]
+async fn an_operators_changes_survive() {
+    let registry = registry();
+    seed("1", &["a", "b"]).apply(&registry).await.unwrap();
+    registry.revoke_key(&id("1"), &name("a"), 1).await.unwrap();
+    let change = AppChange { enabled: Some(false), name: Some("theirs".to_owned()), ..AppChange::default() };
+    registry.update(&id("1"), None, &change).await.unwrap();
+    let applied = seed("1", &["a", "b", "c"]).apply(&registry).await.unwrap();
+    assert_eq!(applied, Applied { apps: 0, keys: 1 });
+    assert_eq!(key_names(&registry, "1").await, ["b", "c"]);
+    let app = registry.get(&id("1")).await.unwrap().unwrap().app;
+    assert!(!app.enabled && app.name == "theirs");
+}
+
+#[tokio::test]
+async fn names_of_other_apps_are_told_after_everything_else() {
+    let registry = registry();
+    seed("1", &["a", "b"]).apply(&registry).await.unwrap();
+    let error = seed("2", &["a", "c", "b"]).apply(&registry).await.unwrap_err();
+    assert_eq!(error.to_string(), "key a of app 2 belongs to app 1; key b of app 2 belongs to app 1");
+    assert!(matches!(error, SeedError::NamesTaken(taken) if taken.len() == 2));
+    assert_eq!(key_names(&registry, "2").await, ["c"]);
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_a_seed_or_an_error(text in "\\PC{0,200}") {
+        check(&text)?;
+    }
+
+    /// Arbitrary text rarely gets past the first line; a good file with a piece cut out or put in goes deeper.
+    #[test]
+    fn a_damaged_seed_is_a_seed_or_an_error(
+        at in any::<prop::sample::Index>(),
+        cut in 0..40_usize,
+        put in "[a-z0-9\\[\\]{}=.\",#\n -]{0,12}",
+    ) {
+        let at = at.index(FULL.len());
+        let damaged = [&FULL[..at], &put, &FULL[(at + cut).min(FULL.len())..]].concat();
+        check(&damaged)?;
+    }
+}
+
+fn check(text: &str) -> Result<(), TestCaseError> {
+    if let Err(mistakes) = Seed::parse(text) {
+        prop_assert!(!mistakes.0.is_empty());
+        prop_assert!(mistakes.0.iter().all(|mistake| !mistake.place.is_empty() && !mistake.problem.is_empty()));
+    }
+    Ok(())
+}

@@ -1,0 +1,165 @@
+//! A control plane on a real socket, over the memory backbone, and clients of it.
+
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use backbone::registry::Registry;
+use backbone::{Backbone, Bucket};
+use control::{AdminToken, Config, Server};
+use proto::control as wire;
+use proto::control::app_service_client::AppServiceClient;
+use proto::control::key_service_client::KeyServiceClient;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio_util::task::AbortOnDropHandle;
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status};
+
+/// What the server expects.
+pub(crate) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+pub(crate) fn registry() -> Registry {
+    registry_of(&Backbone::memory(&backbone::Config::default()))
+}
+
+pub(crate) fn registry_of(backbone: &Backbone) -> Registry {
+    Registry::new(backbone.kv(Bucket::Apps))
+}
+
+pub(crate) fn config() -> Config {
+    Config::new(AdminToken::new(TOKEN).unwrap())
+}
+
+/// A running server; gone when dropped.
+pub(crate) struct Plane {
+    pub(crate) registry: Registry,
+    pub(crate) address: SocketAddr,
+    stop: Arc<Notify>,
+    task: AbortOnDropHandle<()>,
+}
+
+impl Plane {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(config(), registry()).await
+    }
+
+    pub(crate) async fn start_with(config: Config, registry: Registry) -> Self {
+        let server = Server::new(&config, registry.clone()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = Arc::new(Notify::new());
+        let stopped = Arc::clone(&stop);
+        let task = async move { server.serve(listener, stopped.notified()).await.unwrap() };
+        Self { registry, address, stop, task: AbortOnDropHandle::new(tokio::spawn(task)) }
+    }
+
+    /// Tells the server to stop and waits until it has.
+    pub(crate) async fn stop(self) {
+        self.stop.notify_one();
+        self.task.await.unwrap();
+    }
+
+    pub(crate) async fn channel(&self) -> Channel {
+        Endpoint::new(format!("http://{}", self.address)).unwrap().connect().await.unwrap()
+    }
+
+    pub(crate) async fn client(&self) -> Client {
+        Client::over(self.channel().await, Some(TOKEN))
+    }
+}
+
+/// Sends a token with every call.
+#[derive(Clone)]
+pub(crate) struct Bearer(Option<&'static str>);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(token) = self.0 {
+            request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        }
+        Ok(request)
+    }
+}
+
+type Authorized = InterceptedService<Channel, Bearer>;
+
+/// Short forms of the calls.
+#[derive(Clone)]
+pub(crate) struct Client {
+    pub(crate) apps: AppServiceClient<Authorized>,
+    pub(crate) keys: KeyServiceClient<Authorized>,
+}
+
+impl Client {
+    pub(crate) fn over(channel: Channel, token: Option<&'static str>) -> Self {
+        Self {
+            apps: AppServiceClient::with_interceptor(channel.clone(), Bearer(token)),
+            keys: KeyServiceClient::with_interceptor(channel, Bearer(token)),
+        }
+    }
+
+    pub(crate) async fn create(&mut self, request: wire::CreateAppRequest) -> Result<wire::CreateAppResponse, Status> {
+        self.apps.create_app(request).await.map(tonic::Response::into_inner)
+    }
+
+    /// An app with a key called `{id}-key`.
+    pub(crate) async fn create_plain(&mut self, id: &str) -> wire::App {
+        self.create(plain(id)).await.unwrap().app.unwrap()
+    }
+
+    pub(crate) async fn get(&mut self, id: &str) -> Result<wire::App, Status> {
+        self.apps.get_app(wire::GetAppRequest { id: id.to_owned() }).await.map(tonic::Response::into_inner)
+    }
+
+    pub(crate) async fn update(&mut self, request: wire::UpdateAppRequest) -> Result<wire::App, Status> {
+        self.apps.update_app(request).await.map(tonic::Response::into_inner)
+    }
+
+    pub(crate) async fn disable(&mut self, id: &str) -> Result<wire::App, Status> {
+        self.apps.disable_app(wire::DisableAppRequest { id: id.to_owned() }).await.map(tonic::Response::into_inner)
+    }
+
+    pub(crate) async fn enable(&mut self, id: &str) -> Result<wire::App, Status> {
+        self.apps.enable_app(wire::EnableAppRequest { id: id.to_owned() }).await.map(tonic::Response::into_inner)
+    }
+
+    pub(crate) async fn delete(&mut self, id: &str) -> Result<(), Status> {
+        self.apps.delete_app(wire::DeleteAppRequest { id: id.to_owned() }).await.map(|_| ())
+    }
+
+    pub(crate) async fn list(&mut self, page_size: u32, token: &str) -> Result<wire::ListAppsResponse, Status> {
+        let request = wire::ListAppsRequest { page_size, page_token: token.to_owned() };
+        self.apps.list_apps(request).await.map(tonic::Response::into_inner)
+    }
+
+    pub(crate) async fn create_key(&mut self, app: &str, key: wire::NewKey) -> Result<wire::CreateKeyResponse, Status> {
+        let request = wire::CreateKeyRequest { app_id: app.to_owned(), key: Some(key) };
+        self.keys.create_key(request).await.map(tonic::Response::into_inner)
+    }
+
+    pub(crate) async fn revoke(&mut self, app: &str, name: &str) -> Result<wire::Key, Status> {
+        let request = wire::RevokeKeyRequest { app_id: app.to_owned(), name: name.to_owned() };
+        self.keys.revoke_key(request).await.map(|response| response.into_inner().key.unwrap())
+    }
+}
+
+pub(crate) fn plain(id: &str) -> wire::CreateAppRequest {
+    let key = wire::NewKey { name: format!("{id}-key"), ..wire::NewKey::default() };
+    wire::CreateAppRequest { id: id.to_owned(), key: Some(key), ..wire::CreateAppRequest::default() }
+}
+
+pub(crate) fn new_key(name: &str) -> wire::NewKey {
+    wire::NewKey { name: name.to_owned(), ..wire::NewKey::default() }
+}
+
+/// Asserts a refusal with this code whose message holds `words`.
+#[track_caller]
+pub(crate) fn refused<T: std::fmt::Debug>(result: Result<T, Status>, code: Code, words: &str) {
+    let status = result.unwrap_err();
+    assert_eq!(status.code(), code, "{status:?}");
+    assert!(status.message().contains(words), "{:?} does not mention {words:?}", status.message());
+}

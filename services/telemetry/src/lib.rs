@@ -1,0 +1,24 @@
+//! What an operator sees of a running process: metrics, logs, readiness, and the admin listener that serves them.
+//!
+//! Every metric of the product is a row of one table, [`metrics`]; a crate that feeds one takes its handle from there
+//! once and keeps it, so that names, labels and buckets stand in one place and the hot path never formats a name.
+//!
+//! This crate knows no protocol and no backbone: parts tell it whether they are ready and why not, and what they
+//! counted. It decides nothing about clients.
+
+pub mod admin;
+mod catalogue;
+mod family;
+mod logging;
+pub mod metrics;
+mod process;
+mod readiness;
+mod recorder;
+
+pub use ::metrics::{Counter, Gauge, Histogram};
+
+pub use crate::catalogue::{Kind, Label, Metric, Values};
+pub use crate::family::{CounterFamily, GaugeFamily, HistogramFamily};
+pub use crate::logging::{Format, InvalidFilter, LogFilter, StartLoggingError, start_logging};
+pub use crate::readiness::{Check, CheckReport, Readiness, Report, State};
+pub use crate::recorder::{Exporter, InstallError};
