@@ -1,0 +1,175 @@
+//! What an operator chooses about the edge.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Shortest header limit the HTTP parser can hold to.
+const MIN_HEADER_BYTES: usize = 8 * 1024;
+
+/// Smallest frame limit: clients may send events of 10 KB, and JSON escapes can double them.
+const MIN_FRAME_BYTES: usize = 16 * 1024;
+
+/// Smallest outgoing queue: a few of the largest ordinary messages.
+const MIN_SEND_QUEUE_BYTES: usize = 64 * 1024;
+
+/// Settings of one edge.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// WebSocket connections this node holds at one time; more are told to come back (4100). Default 100,000. Other
+    /// sockets (requests, refusals on their way out) may use a sixteenth more, and 64.
+    pub max_connections: usize,
+    /// From the accepted socket to the end of the first request's head, TLS included. Default 10 s: a phone on a bad
+    /// network needs some round trips, a socket that says nothing must not stay.
+    pub handshake_timeout: Duration,
+    /// How long an HTTP connection may wait for its next request, and how long the head of one may take. Default 75 s,
+    /// longer than the idle time of common load balancers (60 s), so that it is they who close first.
+    pub keep_alive_timeout: Duration,
+    /// How long a request's body may take. Default 10 s.
+    pub body_timeout: Duration,
+    /// Largest head of a request. Default 16 KiB, at least 8 KiB.
+    pub max_header_bytes: usize,
+    /// Largest body of a request. Default 256 KiB: ten events of 10 KB in a batch, escaped as badly as JSON can, fit.
+    pub max_body_bytes: usize,
+    /// Largest frame and message from a client. Default 64 KiB; a connection keeps a buffer as large as the largest
+    /// frame it ever received.
+    pub max_frame_bytes: usize,
+    /// Bytes that may wait for one connection to read them; a connection that is further behind is cut (4100).
+    /// Default 1 MiB.
+    pub send_queue_bytes: usize,
+    /// Records kept for each channel with subscribers. Default 100.
+    pub ring_messages: usize,
+    /// Bytes of payload kept for each channel with subscribers. Default 256 KiB.
+    pub ring_bytes: usize,
+    /// How long a channel stays attached after its last subscriber left. Default 5 s, so that clients that reconnect
+    /// cost the backbone nothing.
+    pub detach_linger: Duration,
+    /// How long subscribers wait for a channel to be attached before they are sent elsewhere (4100). Default 15 s.
+    pub attach_timeout: Duration,
+    /// Silence after which a client is pinged. Default 120 s, as hosted Pusher's.
+    pub activity_timeout: Duration,
+    /// How long a pinged client has to show life. Default 30 s.
+    pub pong_timeout: Duration,
+    /// How long a connection that is being closed has to take its last bytes and answer. Default 5 s.
+    pub close_timeout: Duration,
+    /// How long, after the order to stop, new clients are still answered while load balancers take notice. Default
+    /// 10 s.
+    pub drain_grace: Duration,
+    /// Over how long connections are then closed, evenly. Default 60 s.
+    pub drain_duration: Duration,
+    /// How often changed subscription counts of a channel are told to the cluster at most. Default 500 ms.
+    pub occupancy_interval: Duration,
+    /// How long a dead edge's subscription counts live on. Default 15 s, at least 2 s.
+    pub lease_ttl: Duration,
+    /// TLS on the listener; without it, plain text.
+    pub tls: Option<TlsConfig>,
+}
+
+/// Certificate and key of the listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// PEM file with the certificate chain, the server's own first.
+    pub cert_file: PathBuf,
+    /// PEM file with the private key.
+    pub key_file: PathBuf,
+    /// How often the files are read again. Default 10 s. Read, not watched: that also works through the symbolic links
+    /// that orchestrators swap.
+    pub reload_interval: Duration,
+}
+
+impl TlsConfig {
+    /// These files, read again at the default interval.
+    pub fn new(cert_file: impl Into<PathBuf>, key_file: impl Into<PathBuf>) -> Self {
+        let reload_interval = Duration::from_secs(10);
+        Self { cert_file: cert_file.into(), key_file: key_file.into(), reload_interval }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            max_connections: 100_000,
+            handshake_timeout: Duration::from_secs(10),
+            keep_alive_timeout: Duration::from_secs(75),
+            body_timeout: Duration::from_secs(10),
+            max_header_bytes: 16 * 1024,
+            max_body_bytes: 256 * 1024,
+            max_frame_bytes: 64 * 1024,
+            send_queue_bytes: 1024 * 1024,
+            ring_messages: 100,
+            ring_bytes: 256 * 1024,
+            detach_linger: Duration::from_secs(5),
+            attach_timeout: Duration::from_secs(15),
+            activity_timeout: Duration::from_secs(120),
+            pong_timeout: Duration::from_secs(30),
+            close_timeout: Duration::from_secs(5),
+            drain_grace: Duration::from_secs(10),
+            drain_duration: Duration::from_secs(60),
+            occupancy_interval: Duration::from_millis(500),
+            lease_ttl: Duration::from_secs(15),
+            tls: None,
+        }
+    }
+}
+
+impl Config {
+    /// Everything wrong with these settings, each as a sentence.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let mut check = |ok: bool, problem: String| {
+            if !ok {
+                problems.push(problem);
+            }
+        };
+        check(self.max_connections >= 1, "max connections must be at least 1".to_owned());
+        let header_limit = format!("max header bytes must be at least {MIN_HEADER_BYTES}");
+        check(self.max_header_bytes >= MIN_HEADER_BYTES, header_limit);
+        check(self.max_body_bytes >= 1024, "max body bytes must be at least 1024".to_owned());
+        check(
+            self.max_frame_bytes >= MIN_FRAME_BYTES,
+            format!("max frame bytes must be at least {MIN_FRAME_BYTES}: client events may have 10 KB"),
+        );
+        check(
+            self.send_queue_bytes >= MIN_SEND_QUEUE_BYTES,
+            format!("send queue bytes must be at least {MIN_SEND_QUEUE_BYTES}"),
+        );
+        check(
+            self.activity_timeout >= Duration::from_secs(1),
+            "activity timeout must be at least 1 second: clients are told whole seconds".to_owned(),
+        );
+        check(self.lease_ttl >= Duration::from_secs(2), "lease ttl must be at least 2 seconds".to_owned());
+        for (name, value) in [
+            ("handshake timeout", self.handshake_timeout),
+            ("keep alive timeout", self.keep_alive_timeout),
+            ("body timeout", self.body_timeout),
+            ("attach timeout", self.attach_timeout),
+            ("pong timeout", self.pong_timeout),
+            ("close timeout", self.close_timeout),
+            ("occupancy interval", self.occupancy_interval),
+        ] {
+            check(!value.is_zero(), format!("{name} must not be 0"));
+        }
+        if let Some(tls) = &self.tls {
+            check(!tls.reload_interval.is_zero(), "tls reload interval must not be 0".to_owned());
+        }
+        problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_sound_and_all_mistakes_are_told_at_once() {
+        assert_eq!(Config::default().problems(), [""; 0]);
+        let wrong = Config {
+            max_connections: 0,
+            max_frame_bytes: 1024,
+            pong_timeout: Duration::ZERO,
+            lease_ttl: Duration::from_secs(1),
+            tls: Some(TlsConfig { reload_interval: Duration::ZERO, ..TlsConfig::new("a", "b") }),
+            ..Config::default()
+        };
+        assert_eq!(wrong.problems().len(), 5, "{:?}", wrong.problems());
+    }
+}

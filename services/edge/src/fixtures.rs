@@ -1,0 +1,60 @@
+//! What several tests start from.
+
+use backbone::registry::{Apps, Registry};
+use backbone::{Backbone, Bucket};
+use channels::{
+    App, AppId, Capability, Key, KeyName, Limits, Namespace, Namespaces, PusherSettings, Quota, Secret, Tier,
+};
+use tokio_util::sync::CancellationToken;
+
+/// An app with one key, client events, and an ephemeral namespace `tick-`.
+pub(crate) fn app() -> App {
+    let key = Key {
+        name: KeyName::new("app-key").unwrap(),
+        secret: Secret::new("app-secret").unwrap(),
+        capability: Capability::all(),
+        created_ms: 1,
+    };
+    App {
+        id: AppId::new("1001").unwrap(),
+        name: "demo".to_owned(),
+        enabled: true,
+        keys: vec![key],
+        pusher: PusherSettings { client_events: true },
+        limits: Limits::default(),
+        quota: Quota::default(),
+        namespaces: Namespaces::new(vec![Namespace { prefix: "tick-".to_owned(), tier: Tier::Ephemeral }]).unwrap(),
+    }
+}
+
+/// A backbone in this process with one registered app, and its live copy.
+pub(crate) struct World {
+    pub(crate) backbone: Backbone,
+    pub(crate) registry: Registry,
+    pub(crate) apps: Apps,
+    /// Ends what keeps `apps` current.
+    pub(crate) stop: CancellationToken,
+}
+
+impl World {
+    pub(crate) async fn with(app: App) -> Self {
+        Self::over(&backbone::Config::default(), app).await
+    }
+
+    pub(crate) async fn over(config: &backbone::Config, app: App) -> Self {
+        let backbone = Backbone::memory(config);
+        let registry = Registry::new(backbone.kv(Bucket::Apps));
+        registry.create(app, 1).await.unwrap();
+        let apps = Apps::watch(registry.clone());
+        let stop = CancellationToken::new();
+        tokio::spawn(apps.run(stop.clone()));
+        apps.ready().await;
+        Self { backbone, registry, apps, stop }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}

@@ -1,0 +1,111 @@
+//! HTTP on the client listener: one connection's requests, and which part answers each.
+//!
+//! `/app/{key}` becomes a WebSocket, everything below `/apps/` is the signed API. Limits on head, body and time stand
+//! here; what the API means is `pusher::api`'s.
+
+mod api;
+mod history;
+mod publish;
+mod reply;
+mod upgrade;
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Refusal;
+use crate::server::Shared;
+use crate::stream::Stream;
+
+type Reply = Response<Full<bytes::Bytes>>;
+
+/// What a request knows of the socket it came over.
+#[derive(Clone, Debug)]
+struct Socket {
+    /// When it was accepted.
+    accepted: Instant,
+    /// Its place among the node's sockets, given back when request and connection are done with it.
+    _place: Arc<OwnedSemaphorePermit>,
+}
+
+/// Serves one socket until it is closed or has become a WebSocket.
+pub(crate) async fn serve(shared: Arc<Shared>, stream: Stream, accepted: Instant, place: OwnedSemaphorePermit) {
+    // Cancelled by the first request.
+    let asked = CancellationToken::new();
+    let socket = Socket { accepted, _place: Arc::new(place) };
+    let service = {
+        let (shared, asked) = (Arc::clone(&shared), asked.clone());
+        service_fn(move |request| {
+            asked.cancel();
+            let (shared, socket) = (Arc::clone(&shared), socket.clone());
+            async move { Ok::<_, Infallible>(answer(shared, socket, request).await) }
+        })
+    };
+    let config = &shared.config;
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(config.keep_alive_timeout)
+        .max_header_size(config.max_header_bytes)
+        .max_buf_size(config.max_header_bytes.max(16 * 1024))
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let first_request = tokio::time::sleep_until((accepted + config.handshake_timeout).into());
+    let mut first_request = pin!(first_request);
+    // A socket that has just come gets an answer before it is closed.
+    let last_answer = async {
+        asked.cancelled().await;
+        shared.draining.cancelled().await;
+    };
+    let mut last_answer = pin!(last_answer);
+    let (mut waiting, mut closing) = (true, false);
+    loop {
+        tokio::select! {
+            result = connection.as_mut() => {
+                if let Err(error) = result {
+                    tracing::debug!(error = &error as &dyn std::error::Error, "an HTTP connection failed");
+                }
+                return;
+            }
+            () = first_request.as_mut(), if waiting => {
+                waiting = false;
+                if !asked.is_cancelled() {
+                    return shared.metrics.refuse(Refusal::HandshakeTimeout);
+                }
+            }
+            () = last_answer.as_mut(), if !closing => {
+                closing = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = shared.kill.cancelled() => return,
+        }
+    }
+}
+
+async fn answer(shared: Arc<Shared>, socket: Socket, mut request: Request<Incoming>) -> Reply {
+    if let Some(accept) = upgrade::wanted(&request) {
+        return upgrade::start(shared, socket, &mut request, accept);
+    }
+    let mut reply = if request.uri().path().contains("/app/") {
+        let mut reply = reply::error(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket endpoint");
+        reply.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        reply
+    } else {
+        api::answer(&shared, request).await
+    };
+    if shared.draining.is_cancelled() {
+        reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    reply
+}

@@ -1,0 +1,298 @@
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Duration;
+
+use backbone::Publish;
+use backbone::registry::AppChange;
+use channels::{ConnectionId, Message, Namespace, Namespaces, Record, RecordKind};
+
+use super::*;
+use crate::fixtures::{self, World};
+use crate::queue::Ending;
+use crate::websocket::frame;
+
+/// Longest that anything here may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+struct Fixture {
+    world: World,
+    hub: Arc<Hub>,
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        Self::over(&backbone::Config::default()).await
+    }
+
+    async fn over(config: &backbone::Config) -> Self {
+        let world = World::over(config, fixtures::app()).await;
+        let hub = Hub::new(
+            &Config::default(),
+            world.backbone.clone(),
+            world.apps.clone(),
+            Arc::default(),
+            Arc::new(Metrics::new()),
+            world.stop.child_token(),
+        );
+        Self { world, hub }
+    }
+
+    fn peer(&self, number: u32, limit: usize) -> Arc<Peer> {
+        let id = ConnectionId::new(&format!("1.{number}")).unwrap();
+        Arc::new(Peer::new(id, fixtures::app().id, limit))
+    }
+
+    fn subscribe(&self, peer: &Arc<Peer>, channel: &str) -> Subscription {
+        self.hub.subscribe(peer, &name(channel), frame::text("ok"))
+    }
+
+    async fn publish(&self, channel: &str, data: &str, exclude: Option<&Peer>) {
+        let record = Record {
+            kind: RecordKind::Messages,
+            connection: exclude.map(|peer| peer.id.clone()),
+            client: None,
+            timestamp_ms: 1,
+            messages: vec![Message::text("e", data.to_owned())],
+        };
+        let app = fixtures::app();
+        let tier = app.namespaces.tier(channel);
+        let publish = Publish { app: app.id, channel: name(channel), tier, record, idempotency: None };
+        self.world.backbone.publish(publish).await.unwrap();
+    }
+}
+
+fn name(name: &str) -> ChannelName {
+    ChannelName::new(name).unwrap()
+}
+
+/// Waits for the next frames of `peer`: `ok`, or the data of an event.
+async fn next(peer: &Peer) -> Vec<String> {
+    let taken = poll_fn(|cx| {
+        let mut frames = VecDeque::new();
+        peer.queue.take(cx, 0, &mut frames);
+        if frames.is_empty() { Poll::Pending } else { Poll::Ready(frames) }
+    });
+    let frames = tokio::time::timeout(PATIENCE, taken).await.expect("frames in time");
+    frames.iter().map(shown).collect()
+}
+
+fn shown(frame: &Frame) -> String {
+    let text = String::from_utf8_lossy(&frame.bytes[2..]).into_owned();
+    match serde_json::from_str::<serde_json::Value>(&text) {
+        Ok(event) => event["data"].as_str().unwrap().to_owned(),
+        Err(_) => text,
+    }
+}
+
+async fn ending(peer: &Peer) -> Ending {
+    let ended = poll_fn(|cx| match peer.queue.take(cx, 0, &mut VecDeque::new()).ending {
+        Some(ending) => Poll::Ready(ending),
+        None => Poll::Pending,
+    });
+    tokio::time::timeout(PATIENCE, ended).await.expect("an ending in time")
+}
+
+/// Collects until `count` frames are there.
+async fn collect(peer: &Peer, count: usize) -> Vec<String> {
+    let mut all = Vec::new();
+    while all.len() < count {
+        all.extend(next(peer).await);
+    }
+    all
+}
+
+#[tokio::test]
+async fn the_confirmation_comes_first_and_order_is_kept() {
+    let f = Fixture::new().await;
+    let peer = f.peer(1, 1 << 20);
+    let _subscription = f.subscribe(&peer, "a");
+    assert_eq!(next(&peer).await, ["ok"]);
+    for i in 0..500 {
+        f.publish("a", &i.to_string(), None).await;
+    }
+    let expected: Vec<_> = (0..500).map(|i| i.to_string()).collect();
+    assert_eq!(collect(&peer, 500).await, expected);
+}
+
+#[tokio::test]
+async fn joining_while_messages_flow_confirms_before_any_of_them() {
+    let f = Fixture::new().await;
+    let first = f.peer(0, 1 << 20);
+    let _first = f.subscribe(&first, "a");
+    next(&first).await;
+    let mut late = Vec::new();
+    for i in 0..50 {
+        f.publish("a", &i.to_string(), None).await;
+        let peer = f.peer(i + 1, 1 << 20);
+        late.push((f.subscribe(&peer, "a"), peer));
+        tokio::task::yield_now().await;
+    }
+    f.publish("a", "last", None).await;
+    for (i, (_, peer)) in late.iter().enumerate() {
+        let mut got = collect(peer, 1).await;
+        while got.last().unwrap() != "last" {
+            got.extend(next(peer).await);
+        }
+        assert_eq!(got[0], "ok");
+        let mut owed: Vec<_> = (i + 1..50).map(|i| i.to_string()).collect();
+        owed.push("last".to_owned());
+        assert!(got[1..].ends_with(&owed), "subscriber {i} got {got:?}");
+    }
+}
+
+#[tokio::test]
+async fn subscribers_share_the_bytes_and_a_later_one_needs_no_round_trip() {
+    let f = Fixture::new().await;
+    let (a, b) = (f.peer(1, 1 << 20), f.peer(2, 1 << 20));
+    let _a = f.subscribe(&a, "a");
+    assert_eq!(next(&a).await, ["ok"]);
+    let _b = f.subscribe(&b, "a");
+    let mut frames = VecDeque::new();
+    let cx = std::task::Context::from_waker(std::task::Waker::noop());
+    b.queue.take(&cx, 0, &mut frames);
+    assert_eq!(frames.len(), 1, "confirmed within the call");
+    f.publish("a", "x", None).await;
+    let raw = async |peer: &Peer| {
+        poll_fn(|cx| {
+            let mut frames = VecDeque::new();
+            peer.queue.take(cx, 0, &mut frames);
+            frames.pop_front().map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
+    };
+    assert_eq!(raw(&a).await.bytes.as_ptr(), raw(&b).await.bytes.as_ptr());
+}
+
+#[tokio::test]
+async fn the_excluded_connection_gets_nothing() {
+    let f = Fixture::new().await;
+    let (a, b) = (f.peer(1, 1 << 20), f.peer(2, 1 << 20));
+    let _subscriptions = (f.subscribe(&a, "a"), f.subscribe(&b, "a"));
+    next(&a).await;
+    next(&b).await;
+    f.publish("a", "not for a", Some(&a)).await;
+    f.publish("a", "for both", None).await;
+    assert_eq!(next(&a).await, ["for both"]);
+    assert_eq!(collect(&b, 2).await, ["not for a", "for both"]);
+}
+
+#[tokio::test]
+async fn a_slow_consumer_is_cut_and_the_others_get_everything() {
+    let f = Fixture::new().await;
+    let (slow, quick) = (f.peer(1, 2_000), f.peer(2, 1 << 20));
+    let _subscriptions = (f.subscribe(&slow, "a"), f.subscribe(&quick, "a"));
+    next(&quick).await;
+    for i in 0..100 {
+        f.publish("a", &i.to_string(), None).await;
+    }
+    assert_eq!(collect(&quick, 100).await.len(), 100);
+    assert_eq!(ending(&slow).await, Ending::TooSlow);
+    assert!(slow.queue.bytes() <= 2_000);
+}
+
+#[tokio::test]
+async fn one_who_leaves_while_attaching_is_confirmed_once_and_gets_nothing() {
+    let f = Fixture::new().await;
+    let (gone, stays) = (f.peer(1, 1 << 20), f.peer(2, 1 << 20));
+    // No await in between, so the channel's task has not run.
+    let _stays = f.subscribe(&stays, "a");
+    for _ in 0..10 {
+        drop(f.subscribe(&gone, "a"));
+    }
+    assert_eq!(next(&stays).await, ["ok"]);
+    f.publish("a", "x", None).await;
+    assert_eq!(next(&stays).await, ["x"]);
+    assert_eq!(next(&gone).await, ["ok"]);
+    assert_eq!(f.hub.subscriptions(&fixtures::app().id, &name("a")), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vacant_channel_lingers_then_ends() {
+    let f = Fixture::new().await;
+    let app = fixtures::app().id;
+    let peer = f.peer(1, 1 << 20);
+    let subscription = f.subscribe(&peer, "a");
+    next(&peer).await;
+    let channel = f.hub.find(&app, &name("a")).unwrap();
+    drop(subscription);
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert!(f.hub.find(&app, &name("a")).is_some_and(|found| Arc::ptr_eq(&found, &channel)));
+    // Back in time: the same attachment, and the linger begins anew.
+    drop(f.subscribe(&peer, "a"));
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert!(f.hub.find(&app, &name("a")).is_some());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(f.hub.find(&app, &name("a")).is_none());
+    // And it begins again.
+    let _again = f.subscribe(&peer, "a");
+    f.publish("a", "x", None).await;
+    assert!(next(&peer).await.contains(&"ok".to_owned()));
+}
+
+#[tokio::test]
+async fn the_ring_answers_for_what_it_saw() {
+    let f = Fixture::new().await;
+    let app = fixtures::app().id;
+    let peer = f.peer(1, 1 << 20);
+    let _subscription = f.subscribe(&peer, "a");
+    next(&peer).await;
+    let start = f.world.backbone.head(&app, &name("a"), Tier::Recoverable).await.unwrap();
+    for data in ["1", "2", "3"] {
+        f.publish("a", data, None).await;
+    }
+    collect(&peer, 3).await;
+    let replay = f.hub.replay(&app, &name("a"), start, 2).unwrap();
+    assert_eq!((replay.records.len(), replay.more), (2, true));
+    let rest = f.hub.replay(&app, &name("a"), replay.records[1].0, 10).unwrap();
+    assert_eq!((rest.records.len(), rest.more), (1, false));
+    assert_eq!(rest.head, rest.records[0].0);
+    assert!(f.hub.replay(&app, &name("b"), start, 1).is_none());
+}
+
+#[tokio::test]
+async fn a_new_tier_is_told_as_a_gap() {
+    let f = Fixture::new().await;
+    let app = fixtures::app().id;
+    let peer = f.peer(1, 1 << 20);
+    let _subscription = f.subscribe(&peer, "a");
+    next(&peer).await;
+    let rules = vec![Namespace { prefix: "a".to_owned(), tier: Tier::Ephemeral }];
+    let change = AppChange { namespaces: Some(Namespaces::new(rules).unwrap()), ..AppChange::default() };
+    let mut changed = f.world.apps.changed();
+    changed.mark_unchanged();
+    f.world.registry.update(&app, None, &change).await.unwrap();
+    changed.changed().await.unwrap();
+    f.hub.recheck(&[app]);
+    assert_eq!(ending(&peer).await, Ending::Missed);
+}
+
+/// More than the attachment buffers and the log keeps, before its task runs once.
+#[tokio::test]
+async fn a_gap_ends_the_subscribers_of_that_channel_only() {
+    let tiny = backbone::Config { attach_buffer: 16, recoverable_messages: 1, ..backbone::Config::default() };
+    let f = Fixture::over(&tiny).await;
+    let (a, b) = (f.peer(1, 1 << 20), f.peer(2, 1 << 20));
+    let _subscriptions = (f.subscribe(&a, "a"), f.subscribe(&b, "b"));
+    next(&a).await;
+    next(&b).await;
+    let start = f.world.backbone.head(&fixtures::app().id, &name("a"), Tier::Recoverable).await.unwrap();
+    for i in 0..100 {
+        f.publish("a", &i.to_string(), None).await;
+    }
+    assert_eq!(ending(&a).await, Ending::Missed);
+    assert!(f.hub.replay(&fixtures::app().id, &name("a"), start, 1).is_none(), "the ring has no hole");
+    f.publish("b", "x", None).await;
+    assert_eq!(next(&b).await, ["x"]);
+}
+
+#[tokio::test]
+async fn channels_end_with_the_hub() {
+    let f = Fixture::new().await;
+    let peer = f.peer(1, 1 << 20);
+    let _subscriptions: Vec<_> = (0..100).map(|i| f.subscribe(&peer, &format!("c{i}"))).collect();
+    assert_eq!(f.hub.all_occupied().len(), 100);
+    assert_eq!(f.hub.occupied(&fixtures::app().id).len(), 100);
+    f.world.stop.cancel();
+    tokio::time::timeout(PATIENCE, f.hub.ended()).await.expect("the tasks end");
+}

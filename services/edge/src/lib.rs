@@ -1,0 +1,28 @@
+//! The server edge: everything between a client's socket and the backbone.
+//!
+//! Owns listeners, TLS, HTTP, WebSocket, the hub with its rings and fan-out, every connection's outgoing queue,
+//! cluster-wide occupancy, and the drain. What clients and libraries say is decided by the `pusher` crate, who may by
+//! `auth`, order and history by `backbone`. Deliberately does not know how apps are stored or administered: it serves
+//! from the snapshot it is given.
+
+mod clock;
+mod config;
+mod connection;
+mod connections;
+#[cfg(test)]
+mod fixtures;
+mod http;
+mod hub;
+mod metrics;
+mod occupancy;
+mod queue;
+mod server;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod websocket;
+
+pub use config::{Config, TlsConfig};
+pub use server::{Drained, Edge, EdgeError};
+pub use tls::TlsError;

@@ -1,0 +1,218 @@
+//! The handles on what this crate counts, taken from the catalogue once.
+
+use backbone::{PublishError, Published};
+use pusher::{ChannelKind, CloseCode};
+use telemetry::metrics as catalogue;
+use telemetry::{Counter, Gauge, Histogram};
+
+/// Close codes of WebSocket itself that a connection can end with.
+const WEBSOCKET_CODES: [u16; 13] = [1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013];
+
+const PUSHER: &str = "pusher";
+
+/// Why a client was turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    AppDisabled,
+    BadRequest,
+    ConnectionLimit,
+    Draining,
+    HandshakeTimeout,
+    Quota,
+    Tls,
+    UnknownApp,
+}
+
+/// How a publish ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PublishResult {
+    Accepted,
+    Duplicate,
+    Invalid,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+    UnknownOutcome,
+}
+
+impl PublishResult {
+    /// How the backbone took it.
+    pub(crate) fn of(result: &Result<Published, PublishError>) -> Self {
+        match result {
+            Ok(Published { duplicate: true, .. }) => Self::Duplicate,
+            Ok(Published { duplicate: false, .. }) => Self::Accepted,
+            Err(PublishError::TooLarge) => Self::TooLarge,
+            Err(PublishError::Unavailable) => Self::Unavailable,
+            Err(PublishError::UnknownOutcome) => Self::UnknownOutcome,
+        }
+    }
+}
+
+/// A gauge for each kind of channel that is served.
+#[derive(Debug)]
+pub(crate) struct ByKind {
+    public: Gauge,
+    private: Gauge,
+}
+
+impl ByKind {
+    /// The gauge for the channel called `name`.
+    pub(crate) fn of(&self, name: &str) -> &Gauge {
+        match ChannelKind::of(name) {
+            ChannelKind::Private => &self.private,
+            ChannelKind::Public | ChannelKind::Presence | ChannelKind::Cache | ChannelKind::User => &self.public,
+        }
+    }
+}
+
+/// What one source of publishes counts.
+#[derive(Debug)]
+pub(crate) struct Publishes {
+    accepted: Counter,
+    duplicate: Counter,
+    invalid: Counter,
+    too_large: Counter,
+    unauthorized: Counter,
+    unavailable: Counter,
+    unknown_outcome: Counter,
+    /// From request to acknowledgement.
+    pub(crate) seconds: Histogram,
+}
+
+impl Publishes {
+    fn new(source: &'static str) -> Self {
+        let result = |result| catalogue::PUBLISH.with([source, result]);
+        Self {
+            accepted: result("accepted"),
+            duplicate: result("duplicate"),
+            invalid: result("invalid"),
+            too_large: result("too_large"),
+            unauthorized: result("unauthorized"),
+            unavailable: result("unavailable"),
+            unknown_outcome: result("unknown_outcome"),
+            seconds: catalogue::PUBLISH_SECONDS.with([source]),
+        }
+    }
+
+    /// The counter for `result`.
+    pub(crate) fn result(&self, result: PublishResult) -> &Counter {
+        match result {
+            PublishResult::Accepted => &self.accepted,
+            PublishResult::Duplicate => &self.duplicate,
+            PublishResult::Invalid => &self.invalid,
+            PublishResult::TooLarge => &self.too_large,
+            PublishResult::Unauthorized => &self.unauthorized,
+            PublishResult::Unavailable => &self.unavailable,
+            PublishResult::UnknownOutcome => &self.unknown_outcome,
+        }
+    }
+}
+
+/// Every handle of the edge.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    pub(crate) connections: Gauge,
+    pub(crate) opened: Counter,
+    closed: Vec<(u16, Counter)>,
+    closed_other: Counter,
+    closed_none: Counter,
+    refused: [Counter; 8],
+    pub(crate) handshake_seconds: Histogram,
+    pub(crate) subscriptions: ByKind,
+    pub(crate) channels: ByKind,
+    pub(crate) subscribed: Counter,
+    pub(crate) subscribe_unavailable: Counter,
+    pub(crate) http: Publishes,
+    pub(crate) client_events: Publishes,
+    pub(crate) delivery_backbone: Histogram,
+    pub(crate) delivery_fanout: Histogram,
+    pub(crate) delivery_queue: Histogram,
+    pub(crate) delivery_total: Histogram,
+    pub(crate) fanout_size: Histogram,
+    pub(crate) messages_sent: Counter,
+    pub(crate) sent_bytes: Counter,
+    pub(crate) send_queue_bytes: Gauge,
+    pub(crate) slow_consumers: Counter,
+    pub(crate) gaps: Counter,
+    pub(crate) discarded_slow: Counter,
+    pub(crate) discarded_closed: Counter,
+    pub(crate) discarded_draining: Counter,
+    pub(crate) quota_connections: Counter,
+}
+
+impl Metrics {
+    /// Takes all handles. A recorder installed later gets nothing from them.
+    pub(crate) fn new() -> Self {
+        let closed = |label: &str| catalogue::CONNECTIONS_CLOSED.with([PUSHER, label]);
+        let mut codes: Vec<u16> = CloseCode::ALL.iter().map(|code| code.number()).chain(WEBSOCKET_CODES).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        let refused = |reason| catalogue::CONNECTIONS_REFUSED.with([reason]);
+        let by_kind = |family: &telemetry::GaugeFamily<1>| ByKind {
+            public: family.with(["public"]),
+            private: family.with(["private"]),
+        };
+        let hop = |hop| catalogue::DELIVERY_SECONDS.with([hop]);
+        let discarded = |reason| catalogue::DISCARDED.with([reason, "false"]);
+        Self {
+            connections: catalogue::CONNECTIONS.with([PUSHER, "websocket"]),
+            opened: catalogue::CONNECTIONS_OPENED.with([PUSHER]),
+            closed: codes.into_iter().map(|code| (code, closed(&code.to_string()))).collect(),
+            closed_other: closed("other"),
+            closed_none: closed("none"),
+            refused: [
+                refused("app_disabled"),
+                refused("bad_request"),
+                refused("connection_limit"),
+                refused("draining"),
+                refused("handshake_timeout"),
+                refused("quota"),
+                refused("tls"),
+                refused("unknown_app"),
+            ],
+            handshake_seconds: catalogue::CONNECTION_HANDSHAKE_SECONDS.with([PUSHER]),
+            subscriptions: by_kind(&catalogue::SUBSCRIPTIONS),
+            channels: by_kind(&catalogue::CHANNELS),
+            subscribed: catalogue::SUBSCRIBE.with(["subscribed"]),
+            subscribe_unavailable: catalogue::SUBSCRIBE.with(["unavailable"]),
+            http: Publishes::new("http"),
+            client_events: Publishes::new("client_event"),
+            delivery_backbone: hop("backbone"),
+            delivery_fanout: hop("fanout"),
+            delivery_queue: hop("queue"),
+            delivery_total: hop("total"),
+            fanout_size: catalogue::FANOUT_SIZE.handle(),
+            messages_sent: catalogue::MESSAGES_SENT.with([PUSHER]),
+            sent_bytes: catalogue::SENT_BYTES.with([PUSHER]),
+            send_queue_bytes: catalogue::SEND_QUEUE_BYTES.handle(),
+            slow_consumers: catalogue::SLOW_CONSUMERS.with(["disconnected"]),
+            gaps: catalogue::POSITION_GAPS.handle(),
+            discarded_slow: discarded("slow_consumer"),
+            discarded_closed: discarded("connection_closed"),
+            discarded_draining: discarded("draining"),
+            quota_connections: catalogue::QUOTA_REJECTED.with(["connections"]),
+        }
+    }
+
+    /// The counter of connections that ended with `code`. Codes that only clients make up share one.
+    pub(crate) fn closed(&self, code: Option<u16>) -> &Counter {
+        let Some(code) = code else { return &self.closed_none };
+        let found = self.closed.binary_search_by_key(&code, |(code, _)| *code);
+        found.map_or(&self.closed_other, |index| &self.closed[index].1)
+    }
+
+    /// Counts a client that was turned away.
+    pub(crate) fn refuse(&self, refusal: Refusal) {
+        let index = match refusal {
+            Refusal::AppDisabled => 0,
+            Refusal::BadRequest => 1,
+            Refusal::ConnectionLimit => 2,
+            Refusal::Draining => 3,
+            Refusal::HandshakeTimeout => 4,
+            Refusal::Quota => 5,
+            Refusal::Tls => 6,
+            Refusal::UnknownApp => 7,
+        };
+        self.refused[index].increment(1);
+    }
+}

@@ -1,0 +1,283 @@
+//! The edge as a whole: what its parts share, the accept loop, and the way out.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use backbone::Backbone;
+use backbone::registry::Apps;
+use pusher::Settings;
+use telemetry::{Check, Readiness};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::connections::Connections;
+use crate::http;
+use crate::hub::Hub;
+use crate::metrics::{Metrics, Refusal};
+use crate::occupancy::{Changes, Occupancy};
+use crate::stream::Stream;
+use crate::tls::{Tls, TlsError};
+
+/// How often deadlines are looked at. They are tens of seconds away, so a second more does not matter.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Pause after the operating system refused us a socket: no descriptors, no memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Sockets beyond the connections, at least: for requests, and for refusals on their way out.
+const SPARE_SOCKETS: usize = 64;
+
+/// How long the last requests may take at the very end: a publish waits 20 s through a leader election.
+const LAST_REQUESTS: Duration = Duration::from_secs(25);
+
+/// What every part of an edge shares.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) backbone: Backbone,
+    pub(crate) apps: Apps,
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) occupancy: Occupancy,
+    pub(crate) metrics: Arc<Metrics>,
+    tls: Option<Tls>,
+    /// Owns the tasks of all sockets.
+    pub(crate) tasks: TaskTracker,
+    /// The edge is on its way out: nobody new, no keep-alive.
+    pub(crate) draining: CancellationToken,
+    /// The end: requests that are still there are dropped.
+    pub(crate) kill: CancellationToken,
+    /// Connections that did not part within the close timeout.
+    pub(crate) forced: AtomicUsize,
+}
+
+impl Shared {
+    pub(crate) fn session_settings(&self) -> Settings {
+        Settings { activity_timeout: self.config.activity_timeout, pong_timeout: self.config.pong_timeout }
+    }
+}
+
+/// Why an edge cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum EdgeError {
+    /// The settings are wrong; each problem is a sentence.
+    #[error("{}", .0.join("; "))]
+    Config(Vec<String>),
+    /// The certificate or key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// How an edge went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections that were open when closing began.
+    pub closed: usize,
+    /// Those that did not part in time.
+    pub forced: usize,
+    /// From the order to stop to the end.
+    pub took: Duration,
+}
+
+/// An edge that is ready to serve.
+#[derive(Debug)]
+pub struct Edge {
+    shared: Arc<Shared>,
+    readiness: Readiness,
+    check: Check,
+    /// Ends the tasks that belong to the edge itself.
+    stop: CancellationToken,
+}
+
+impl Edge {
+    /// An edge over `backbone` for `apps`, which somebody else keeps current. Adds its check to `readiness`.
+    ///
+    /// Must be called within a tokio runtime, after the metrics recorder is installed.
+    pub fn new(config: Config, backbone: Backbone, apps: Apps, readiness: Readiness) -> Result<Self, EdgeError> {
+        let problems = config.problems();
+        if !problems.is_empty() {
+            return Err(EdgeError::Config(problems));
+        }
+        let tls = config.tls.clone().map(Tls::load).transpose()?;
+        let metrics = Arc::new(Metrics::new());
+        let changes = Arc::new(Changes::default());
+        let stop = CancellationToken::new();
+        let hub = Hub::new(
+            &config,
+            backbone.clone(),
+            apps.clone(),
+            Arc::clone(&changes),
+            Arc::clone(&metrics),
+            stop.child_token(),
+        );
+        let occupancy =
+            Occupancy::new(backbone.clone(), Arc::clone(&hub), changes, config.occupancy_interval, config.lease_ttl);
+        let shared = Shared {
+            connections: Arc::new(Connections::new(config.max_connections)),
+            config,
+            backbone,
+            apps,
+            hub,
+            occupancy,
+            metrics,
+            tls,
+            tasks: TaskTracker::new(),
+            draining: CancellationToken::new(),
+            kill: CancellationToken::new(),
+            forced: AtomicUsize::new(0),
+        };
+        let check = readiness.check("edge");
+        Ok(Self { shared: Arc::new(shared), readiness, check, stop })
+    }
+
+    /// Serves `listener` until `shutdown`, then drains and returns: for `drain_grace` new requests are still answered
+    /// and new WebSockets sent elsewhere, then the listener closes and connections are closed evenly over
+    /// `drain_duration`.
+    ///
+    /// Dropping the future instead stops accepting, and the edge's own tasks, at once and without a word to clients.
+    pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> Drained {
+        let Self { shared, readiness, check, stop } = self;
+        let accepting = CancellationToken::new();
+        let _at_any_end = (stop.clone().drop_guard(), shared.kill.clone().drop_guard(), accepting.clone().drop_guard());
+        let own = TaskTracker::new();
+        own.spawn(sweep(Arc::clone(&shared), stop.clone()));
+        own.spawn(watch_apps(Arc::clone(&shared), stop.clone()));
+        let counting = Arc::clone(&shared);
+        let stop_counting = stop.clone();
+        own.spawn(async move { counting.occupancy.run(stop_counting).await });
+        if shared.tls.is_some() {
+            let reloading = Arc::clone(&shared);
+            let stop = stop.clone();
+            own.spawn(async move {
+                if let Some(tls) = &reloading.tls {
+                    tls.reload(stop).await;
+                }
+            });
+        }
+        let address = listener.local_addr().ok();
+        tracing::info!(address = ?address, tls = shared.tls.is_some(), "edge is listening");
+        let sockets = shared.config.max_connections + shared.config.max_connections / 16 + SPARE_SOCKETS;
+        let sockets = Arc::new(Semaphore::new(sockets.min(Semaphore::MAX_PERMITS)));
+        check.set_ready();
+
+        let acceptor = tokio::spawn(accept(Arc::clone(&shared), listener, sockets, accepting.clone()));
+        shutdown.cancelled().await;
+
+        let begun = Instant::now();
+        readiness.drain();
+        check.set_not_ready("draining");
+        shared.draining.cancel();
+        tracing::info!(connections = shared.connections.len(), "edge is draining");
+        tokio::time::sleep(shared.config.drain_grace).await;
+        accepting.cancel();
+        if let Err(error) = acceptor.await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the accept loop ended badly");
+        }
+        let forced_before = shared.forced.load(Ordering::Relaxed);
+        let closed = shared.connections.drain(shared.config.drain_duration).await;
+        shared.tasks.close();
+        // Connections part within the close timeout; requests get what a publish may take.
+        if tokio::time::timeout(shared.config.close_timeout + LAST_REQUESTS, shared.tasks.wait()).await.is_err() {
+            shared.kill.cancel();
+            shared.tasks.wait().await;
+        }
+        stop.cancel();
+        own.close();
+        own.wait().await;
+        shared.hub.ended().await;
+        let forced = shared.forced.load(Ordering::Relaxed) - forced_before;
+        let drained = Drained { closed, forced, took: begun.elapsed() };
+        tracing::info!(closed, forced, took = ?drained.took, "edge has drained");
+        drained
+    }
+}
+
+/// Accepts sockets until `stop`.
+async fn accept(shared: Arc<Shared>, listener: TcpListener, sockets: Arc<Semaphore>, stop: CancellationToken) {
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((socket, address)) => match Arc::clone(&sockets).try_acquire_owned() {
+                Ok(place) => {
+                    shared.tasks.spawn(greet(Arc::clone(&shared), socket, address, place));
+                }
+                // Before any work is done for it: dropping the socket is all that a full node can afford.
+                Err(_) => shared.metrics.refuse(Refusal::ConnectionLimit),
+            },
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "a socket could not be accepted");
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(ACCEPT_PAUSE) => {}
+                }
+            }
+        }
+    }
+}
+
+/// TLS, if there is any, then HTTP.
+async fn greet(shared: Arc<Shared>, socket: TcpStream, address: SocketAddr, place: OwnedSemaphorePermit) {
+    let accepted = Instant::now();
+    // Messages are small and wait for nobody. If it fails the socket is dead, which is found out soon.
+    socket.set_nodelay(true).ok();
+    let stream = match &shared.tls {
+        None => Stream::Plain(socket),
+        Some(tls) => {
+            let handshake = tokio::time::timeout(shared.config.handshake_timeout, tls.acceptor().accept(socket));
+            let handshake = tokio::select! {
+                handshake = handshake => handshake,
+                () = shared.kill.cancelled() => return,
+            };
+            match handshake {
+                Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
+                Ok(Err(error)) => {
+                    tracing::debug!(%address, error = &error as &dyn std::error::Error, "TLS handshake failed");
+                    return shared.metrics.refuse(Refusal::Tls);
+                }
+                Err(_) => return shared.metrics.refuse(Refusal::HandshakeTimeout),
+            }
+        }
+    };
+    // Boxed: what a WebSocket's task is made of must not carry the size of an HTTP connection.
+    Box::pin(http::serve(shared, stream, accepted, place)).await;
+}
+
+/// Looks at all connections' deadlines, again and again.
+async fn sweep(shared: Arc<Shared>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let bytes = shared.connections.sweep().await;
+        // Exact up to 2^53.
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        shared.metrics.send_queue_bytes.set(bytes as f64);
+    }
+}
+
+/// Has connections and channels look at their apps again when those change.
+async fn watch_apps(shared: Arc<Shared>, stop: CancellationToken) {
+    let mut changed = shared.apps.changed();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            result = changed.changed() => if result.is_err() { return },
+        }
+        let apps = shared.connections.recheck(&shared.apps);
+        if !apps.is_empty() {
+            shared.hub.recheck(&apps);
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Limits on heads, bodies and time.
+
+use super::*;
+
+#[test]
+fn a_large_head_is_431_and_a_large_body_413() {
+    let node = Node::start(Config { max_header_bytes: 8 * 1024, max_body_bytes: 2048, ..quick() });
+    let large = format!("X-Large: {}\r\nConnection: close\r\n", "x".repeat(9 * 1024));
+    let mut stream = node.tcp();
+    stream.write_all(request("GET", "/", "", &large).as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok();
+    assert_eq!(parse(&String::from_utf8_lossy(&answer)).0, 431);
+    let fits = format!("X-Large: {}\r\nConnection: close\r\n", "x".repeat(7 * 1024));
+    assert_eq!(node.http(&request("GET", "/", "", &fits)).0, 404);
+
+    // By its announced length, before anything is sent.
+    let announced = "POST /apps/1001/events HTTP/1.1\r\nHost: x\r\nContent-Length: 2049\r\nConnection: close\r\n\r\n";
+    let (status, _, body) = node.http(announced);
+    assert_eq!((status, body.contains("2048 bytes")), (413, true), "{body}");
+    // And without one.
+    let chunk = "x".repeat(3000);
+    let chunked = format!(
+        "POST /apps/1001/events HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n{:x}\r\n{chunk}\r\n0\r\n\r\n",
+        chunk.len()
+    );
+    assert_eq!(node.http(&chunked).0, 413);
+}
+
+#[test]
+fn who_says_nothing_is_put_out() {
+    let node = Node::start(Config { handshake_timeout: Duration::from_millis(200), ..quick() });
+    let mut silent = node.tcp();
+    let mut half = node.tcp();
+    half.write_all(b"GET /app/app-key HTTP/1.1\r\nHost: x\r\n").unwrap();
+    let mut bytes = Vec::new();
+    silent.read_to_end(&mut bytes).unwrap();
+    half.read_to_end(&mut bytes).ok();
+    assert!(bytes.is_empty());
+    node.await_metric(r#"fanfare_connections_refused_total{reason="handshake_timeout"}"#, 2.0);
+    // Who said something in time is not.
+    let mut client = node.client();
+    client.check();
+}
+
+#[test]
+fn a_body_that_does_not_come_is_408() {
+    let node = Node::start(Config { body_timeout: Duration::from_millis(100), ..quick() });
+    let late = "POST /apps/1001/events HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\nConnection: close\r\n\r\nabc";
+    assert_eq!(node.http(late).0, 408);
+}
+
+#[test]
+fn an_idle_keep_alive_connection_is_closed() {
+    let node = Node::start(Config { keep_alive_timeout: Duration::from_millis(200), ..quick() });
+    let answer = node.http(&request("GET", "/", "", ""));
+    assert_eq!(answer.0, 404);
+}
+
+#[test]
+fn a_full_node_drops_sockets_unseen() {
+    let node = Node::start(Config { max_connections: 1, ..quick() });
+    // One connection, a sixteenth of one, and 64 more.
+    let idle: Vec<TcpStream> = (0..65).map(|_| node.tcp()).collect();
+    let mut over = node.tcp();
+    assert_eq!(over.read(&mut [0; 1]).unwrap_or(0), 0);
+    node.await_metric(r#"fanfare_connections_refused_total{reason="connection_limit"}"#, 1.0);
+    drop(idle);
+    eventually(|| node.publish_is_served(), || "no socket became free".to_owned());
+}
+
+impl Node {
+    fn publish_is_served(&self) -> bool {
+        let mut stream = self.tcp();
+        stream.write_all(request("GET", "/", "", "Connection: close\r\n").as_bytes()).ok();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok();
+        parse(&answer).0 == 404
+    }
+}

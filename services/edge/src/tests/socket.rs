@@ -1,0 +1,211 @@
+//! WebSocket clients: connecting, subscribing, messages, misbehaviour.
+
+use super::*;
+
+#[test]
+fn a_message_published_over_http_arrives_byte_for_byte() {
+    let node = Node::start(quick());
+    let mut client = node.client();
+    client.subscribe("room");
+    let data = "{\"a\": 1e400, \"é\":\"\\u0041 🚀\\n\"} ";
+    assert_eq!(node.publish("room", data), (200, json!({})));
+    assert_eq!(client.next(), json!({ "event": "e", "channel": "room", "data": data }));
+    node.await_metric(r#"fanfare_publish_total{source="http",result="accepted"}"#, 1.0);
+    node.await_metric(r#"fanfare_delivery_seconds_count{hop="total"}"#, 1.0);
+    node.await_metric(r#"fanfare_subscriptions{kind="public"}"#, 1.0);
+    node.await_metric(r#"fanfare_connections{protocol="pusher",transport="websocket"}"#, 1.0);
+    assert!(node.metric(r#"fanfare_messages_sent_total{protocol="pusher"}"#) >= 3.0);
+    client.socket.close(None).unwrap();
+    node.await_metric(r#"fanfare_connections_closed_total{protocol="pusher",code="1005"}"#, 1.0);
+    node.await_metric(r#"fanfare_subscriptions{kind="public"}"#, 0.0);
+}
+
+#[test]
+fn a_thousand_messages_stay_in_order_and_nobody_gets_their_own() {
+    let node = Node::start(quick());
+    let (mut a, mut b) = (node.client(), node.client());
+    a.subscribe("room");
+    b.subscribe("room");
+    let batches: Vec<Value> = (0..100)
+        .map(|batch| {
+            let event = |i: i32| json!({ "name": "n", "channel": "room", "data": (batch * 10 + i).to_string() });
+            json!({ "batch": (0..10).map(event).collect::<Vec<_>>() })
+        })
+        .collect();
+    for batch in &batches {
+        assert_eq!(node.api("POST", "/apps/1001/batch_events", &[], batch).0, 200);
+    }
+    for i in 0..1000 {
+        assert_eq!(a.next()["data"], i.to_string());
+    }
+    let excluding = json!({ "name": "n", "channels": ["room"], "data": "x", "socket_id": a.socket_id });
+    node.api("POST", "/apps/1001/events", &[], &excluding);
+    node.publish("room", "y");
+    assert_eq!(a.next()["data"], "y");
+    for i in 0..1000 {
+        assert_eq!(b.next()["data"], i.to_string());
+    }
+    assert_eq!((b.next()["data"].clone(), b.next()["data"].clone()), (json!("x"), json!("y")));
+}
+
+#[test]
+fn client_events_reach_the_others_in_order() {
+    let node = Node::start(quick());
+    let (mut a, mut b) = (node.client(), node.client());
+    a.subscribe("private-room");
+    b.subscribe("private-room");
+    for i in 0..10 {
+        a.send(&json!({ "event": "client-typing", "channel": "private-room", "data": { "i": i } }));
+    }
+    for i in 0..10 {
+        let expected = json!({ "event": "client-typing", "channel": "private-room", "data": { "i": i } });
+        assert_eq!(b.next(), expected);
+    }
+    a.check();
+    node.await_metric(r#"fanfare_publish_total{source="client_event",result="accepted"}"#, 10.0);
+}
+
+#[test]
+fn leaving_and_coming_back_ends_subscribed() {
+    let node = Node::start(quick());
+    let mut client = node.client();
+    client.subscribe("room");
+    client.send(&json!({ "event": "pusher:unsubscribe", "data": { "channel": "room" } }));
+    client.subscribe("room");
+    node.publish("room", "1");
+    assert_eq!(client.next()["data"], "1");
+    client.send(&json!({ "event": "pusher:unsubscribe", "data": { "channel": "room" } }));
+    client.check();
+    node.publish("room", "2");
+    client.check();
+}
+
+#[test]
+fn refusals_come_as_close_codes_after_the_upgrade() {
+    let node = Node::start(Config { max_connections: 2, ..quick() });
+    for (path, code) in [
+        ("/app/nobody?protocol=7", 4001),
+        ("/app/app-key?protocol=3", 4007),
+        ("/elsewhere", 4005),
+        ("/app/app-key?protocol=8", 4007),
+    ] {
+        assert_eq!(node.upgraded(path).close_code(), code, "{path}");
+    }
+    let mut old = node.upgraded("/app/nobody?protocol=5");
+    assert_eq!(old.next()["data"]["code"], 4001);
+    assert_eq!(old.close_code(), 4001);
+    let (_a, _b) = (node.client(), node.client());
+    assert_eq!(node.upgraded("/app/app-key?protocol=7").close_code(), 4100);
+    node.await_metric(r#"fanfare_connections_refused_total{reason="connection_limit"}"#, 1.0);
+    node.await_metric(r#"fanfare_connections_refused_total{reason="unknown_app"}"#, 2.0);
+}
+
+#[test]
+fn quota_disabled_app_and_revoked_key() {
+    let mut app = fixtures::app();
+    app.quota.connections = Some(1);
+    let node = Node::with_app(quick(), app.clone());
+    let mut client = node.client();
+    assert_eq!(node.upgraded("/app/app-key").close_code(), 4004);
+    let registry = node.world.registry.clone();
+    let key = app.keys[0].name.clone();
+    node.runtime.block_on(async { registry.revoke_key(&app.id, &key, 2).await }).unwrap();
+    assert_eq!(client.close_code(), 4009);
+    assert_eq!(node.upgraded("/app/app-key").close_code(), 4001);
+    node.await_metric(r#"fanfare_quota_rejected_total{quota="connections"}"#, 1.0);
+}
+
+#[test]
+fn a_disabled_app_closes_what_is_open() {
+    let node = Node::start(quick());
+    let mut client = node.client();
+    let change = backbone::registry::AppChange { enabled: Some(false), ..Default::default() };
+    let registry = node.world.registry.clone();
+    node.runtime.block_on(async { registry.update(&fixtures::app().id, None, &change).await }).unwrap();
+    assert_eq!(client.close_code(), 4003);
+    assert_eq!(node.upgraded("/app/app-key").close_code(), 4003);
+}
+
+#[test]
+fn the_subprotocol_is_echoed() {
+    use tungstenite::client::IntoClientRequest as _;
+    let node = Node::start(quick());
+    let mut request = format!("ws://{}/app/app-key?protocol=7", node.address).into_client_request().unwrap();
+    let offer = "chat, pusher-channels-protocol-7".parse().unwrap();
+    request.headers_mut().insert("Sec-WebSocket-Protocol", offer);
+    let (_, response) = tungstenite::client::client(request, node.tcp()).unwrap();
+    assert_eq!(response.headers()["Sec-WebSocket-Protocol"], "pusher-channels-protocol-7");
+}
+
+/// Bad frames close their own connection with the right code, and nobody notices.
+#[test]
+fn broken_rules_have_close_codes_and_harm_nobody() {
+    let node = Node::start(quick());
+    let mut other = node.client();
+    other.subscribe("room");
+    let oversized = [&[0x81, 0xff, 0, 0, 0, 0, 0, 2, 0, 0][..], &[0; 4]].concat();
+    for (bytes, code) in [
+        (b"\x82\x81\0\0\0\0x".to_vec(), 1003_u16),
+        (b"\x81\x81\0\0\0\0\xff".to_vec(), 1007),
+        (b"\x81\x01x".to_vec(), 1002),
+        (b"\x83\x81\0\0\0\0x".to_vec(), 1002),
+        (oversized, 1009),
+    ] {
+        let mut client = node.client();
+        client.subscribe("room");
+        client.socket.get_mut().write_all(&bytes).unwrap();
+        assert_eq!(client.close_code(), code);
+        node.publish("room", "still here");
+        assert_eq!(other.next()["data"], "still here");
+    }
+    let mut client = node.client();
+    client.socket.send(Message::text("no json")).unwrap();
+    assert_eq!(client.next()["event"], "pusher:error");
+    client.check();
+}
+
+#[test]
+fn the_server_pings_and_then_gives_up() {
+    let config =
+        Config { activity_timeout: Duration::from_secs(1), pong_timeout: Duration::from_millis(500), ..quick() };
+    let node = Node::start(config);
+    let mut silent = node.client();
+    // Reads nothing, so answers nothing: only raw bytes are looked at.
+    let mut bytes = Vec::new();
+    silent.socket.get_mut().read_to_end(&mut bytes).unwrap();
+    assert_eq!(bytes[..2], [0x89, 0]);
+    assert_eq!(bytes[2..6], [0x88, bytes[3], 0x10, 0x69]);
+    node.await_metric(r#"fanfare_connections_closed_total{protocol="pusher",code="4201"}"#, 1.0);
+}
+
+#[test]
+fn a_slow_reader_is_cut_and_the_others_get_everything() {
+    let config = Config { send_queue_bytes: 64 * 1024, ..quick() };
+    let node = Node::start(config);
+    let (mut slow, mut quick) = (node.client(), node.client());
+    slow.subscribe("room");
+    quick.subscribe("room");
+    let data = "x".repeat(10_000);
+    let reader = std::thread::spawn(move || {
+        let mut count = 0;
+        while quick.next()["data"] != "end" {
+            count += 1;
+        }
+        count
+    });
+    let cut = r#"fanfare_slow_consumers_total{action="disconnected"}"#;
+    let mut published = 0;
+    while node.metric(cut) < 1.0 {
+        assert_eq!(node.publish("room", &data).0, 200);
+        published += 1;
+        assert!(published < 5_000, "never cut");
+    }
+    node.publish("room", "end");
+    assert_eq!(reader.join().unwrap(), published);
+    assert!(node.metric(r#"fanfare_discarded_total{reason="slow_consumer",intentional="false"}"#) > 0.0);
+    // What it does read ends with the code that tells it to come back later.
+    let mut seen = Vec::new();
+    slow.socket.get_mut().read_to_end(&mut seen).ok();
+    drop(slow);
+    node.await_metric(r#"fanfare_connections{protocol="pusher",transport="websocket"}"#, 0.0);
+}

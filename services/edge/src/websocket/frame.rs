@@ -1,0 +1,69 @@
+//! Server frames as bytes.
+
+use bytes::Bytes;
+
+use crate::queue::Frame;
+
+/// First byte of a whole text message.
+const FINAL_TEXT: u8 = 0x81;
+
+/// Longest header of a frame without mask.
+const MAX_HEADER: usize = 10;
+
+/// One text message, as it goes onto the wire.
+pub(crate) fn text(payload: &str) -> Frame {
+    texts(std::slice::from_ref(&payload))
+}
+
+/// Several text messages in a row, each in its own WebSocket frame, in one piece of memory.
+pub(crate) fn texts(payloads: &[impl AsRef<str>]) -> Frame {
+    let length: usize = payloads.iter().map(|payload| payload.as_ref().len() + MAX_HEADER).sum();
+    let mut bytes = Vec::with_capacity(length);
+    for payload in payloads {
+        let payload = payload.as_ref().as_bytes();
+        push_header(&mut bytes, payload.len());
+        bytes.extend_from_slice(payload);
+    }
+    let messages = u32::try_from(payloads.len()).unwrap_or(u32::MAX);
+    Frame { bytes: Bytes::from(bytes), messages, timing: None }
+}
+
+fn push_header(bytes: &mut Vec<u8>, length: usize) {
+    bytes.push(FINAL_TEXT);
+    match (u8::try_from(length), u16::try_from(length)) {
+        (Ok(short), _) if short < 126 => bytes.push(short),
+        (_, Ok(medium)) => {
+            bytes.push(126);
+            bytes.extend_from_slice(&medium.to_be_bytes());
+        }
+        (_, Err(_)) => {
+            bytes.push(127);
+            bytes.extend_from_slice(&(length as u64).to_be_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tungstenite::protocol::frame::Frame as Reference;
+    use tungstenite::protocol::frame::coding::{Data, OpCode};
+
+    use super::*;
+
+    #[test]
+    fn headers_are_those_of_the_library() {
+        for length in [0, 1, 125, 126, 127, 65_535, 65_536, 200_000] {
+            let payload = "x".repeat(length);
+            let mut expected = Vec::new();
+            Reference::message(payload.clone(), OpCode::Data(Data::Text), true).format(&mut expected).unwrap();
+            assert_eq!(text(&payload).bytes, expected, "{length}");
+        }
+    }
+
+    #[test]
+    fn several_messages_are_several_frames() {
+        let frame = texts(&["ab", "c"]);
+        assert_eq!(frame.bytes, [0x81, 2, b'a', b'b', 0x81, 1, b'c'].as_slice());
+        assert_eq!(frame.messages, 2);
+    }
+}
