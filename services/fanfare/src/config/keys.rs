@@ -1,0 +1,553 @@
+//! The table of keys: every setting of the product, once.
+//!
+//! Defaults repeat those of the crates' own configurations, because they stand in the reference page; a test holds the
+//! two together.
+
+use std::time::Duration;
+
+use control::AdminToken;
+use telemetry::{Format, LogFilter};
+
+use super::key::{Key, Set};
+use super::settings::Role;
+
+const KIB: usize = 1024;
+const MILLISECOND: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const TWO_MINUTES: Duration = Duration::from_secs(120);
+
+/// The sections of the reference page, in order: first part of the path, and a title.
+pub(super) const SECTIONS: &[(&str, &str)] = &[
+    ("", "Process"),
+    ("edge", "Clients"),
+    ("tls", "TLS for clients"),
+    ("drain", "Stopping"),
+    ("log", "Logs"),
+    ("admin", "Administration"),
+    ("control", "Control plane"),
+    ("nats", "NATS"),
+    ("backbone", "Backbone"),
+];
+
+/// Every key.
+pub(super) static KEYS: &[Key] = &[
+    Key {
+        path: "roles",
+        doc: "What this process runs: `edge` takes clients and the publish API, `control` serves the control plane. \
+              Without NATS one process runs both.",
+        default: "edge,control",
+        example: "edge",
+        flag: Some("role"),
+        set: Set::List(|settings, names| {
+            let mut roles = names.iter().map(|name| Role::parse(name)).collect::<Result<Vec<_>, _>>()?;
+            roles.sort_unstable();
+            roles.dedup();
+            if roles.is_empty() {
+                return Err("at least one role is needed".to_owned());
+            }
+            settings.roles = roles;
+            Ok(())
+        }),
+    },
+    Key {
+        path: "listen",
+        doc: "Where clients and publishers come in. Loopback by default, so that nothing is open to the network until \
+              it is asked for.",
+        default: "127.0.0.1:6001",
+        example: "0.0.0.0:6001",
+        flag: Some("listen"),
+        set: Set::Address(|settings, address| settings.listen = address),
+    },
+    Key {
+        path: "seed",
+        doc: "A file of apps and keys that are created at start where they are absent. Apps that exist are left as \
+              they are.",
+        default: "",
+        example: "/etc/fanfare/apps.toml",
+        flag: Some("seed"),
+        set: Set::Path(|settings, path| settings.seed = path),
+    },
+    Key {
+        path: "log.filter",
+        doc: "Which events are logged: a level, or levels by target as in `info,edge=debug`. `PUT /log-level` on the \
+              admin listener changes it while the process runs. The NATS client is left out below warnings, since the \
+              backbone tells the same in our own words.",
+        default: "info,async_nats=warn",
+        example: "info,edge=debug",
+        flag: None,
+        set: Set::Parsed("log filter", |settings, filter| {
+            LogFilter::check(filter).map_err(|error| error.to_string())?;
+            filter.clone_into(&mut settings.log_filter);
+            Ok(())
+        }),
+    },
+    Key {
+        path: "log.format",
+        doc: "How log lines look: `human`, `json` with one object a line, or `auto`, which is `human` on a terminal \
+              and `json` elsewhere. Logs go to standard error.",
+        default: "auto",
+        example: "json",
+        flag: None,
+        set: Set::Parsed("`auto`, `human` or `json`", |settings, format| {
+            settings.log_format = match format {
+                "auto" => Format::Auto,
+                "human" => Format::Human,
+                "json" => Format::Json,
+                _ => return Err(format!("{format:?} is none of auto, human and json")),
+            };
+            Ok(())
+        }),
+    },
+    Key {
+        path: "admin.listen",
+        doc: "Where `/livez`, `/readyz`, `/metrics`, `/version` and `/log-level` are served, over plain HTTP and \
+              without authentication: keep it away from the public.",
+        default: "127.0.0.1:6003",
+        example: "0.0.0.0:6003",
+        flag: Some("admin-listen"),
+        set: Set::Address(|settings, address| settings.admin_listen = address),
+    },
+    Key {
+        path: "admin.token",
+        doc: "What callers of the control plane must present, 16 to 512 characters. The control role does not start \
+              without; `fanfare dev` makes one up if none is given.",
+        default: "",
+        example: "a-long-random-text",
+        flag: None,
+        set: Set::Secret(|settings, token| {
+            let token = token.map(|token| AdminToken::new(token.expose())).transpose();
+            settings.admin_token = token.map_err(|error| error.to_string())?;
+            Ok(())
+        }),
+    },
+    Key {
+        path: "control.listen",
+        doc: "Where the control plane serves gRPC, which `fanfare admin` uses.",
+        default: "127.0.0.1:6002",
+        example: "0.0.0.0:6002",
+        flag: Some("control-listen"),
+        set: Set::Address(|settings, address| settings.control_listen = address),
+    },
+    Key {
+        path: "control.tls.cert_file",
+        doc: "PEM file with the certificate of the control plane, with `control.tls.key_file`. Not set: plain text, \
+              for loopback or behind a proxy.",
+        default: "",
+        example: "/etc/fanfare/control.pem",
+        flag: None,
+        set: Set::Path(|settings, path| settings.control.tls.cert_file = path),
+    },
+    Key {
+        path: "control.tls.key_file",
+        doc: "PEM file with the key of `control.tls.cert_file`.",
+        default: "",
+        example: "/etc/fanfare/control.key",
+        flag: None,
+        set: Set::Path(|settings, path| settings.control.tls.key_file = path),
+    },
+    Key {
+        path: "control.max_connections",
+        doc: "Most connections to the control plane at one time; one more is closed at once. Its callers are people, \
+              consoles and deployment tools, not clients.",
+        default: "256",
+        example: "1024",
+        flag: None,
+        set: Set::Count(1..=u32::MAX, |settings, count| settings.control.max_connections = count as usize),
+    },
+    Key {
+        path: "control.request_timeout",
+        doc: "How long one call may wait for the backbone. Longer than an election of a NATS leader, which takes 4 \
+              to 9 seconds.",
+        default: "20s",
+        example: "30s",
+        flag: None,
+        set: Set::Duration(SECOND..=Duration::MAX, |settings, time| settings.control.request_timeout = time),
+    },
+    Key {
+        path: "nats.urls",
+        doc: "Servers of the NATS cluster; any one that answers will do. Not set: the backbone is in memory, for one \
+              process, and is empty again after a restart.",
+        default: "",
+        example: "nats://a:4222,nats://b:4222",
+        flag: Some("nats"),
+        set: Set::List(|settings, urls| {
+            let schemes = ["nats://", "tls://", "ws://", "wss://"];
+            if let Some(url) = urls.iter().find(|url| !schemes.iter().any(|scheme| url.starts_with(scheme))) {
+                let shown = url.rsplit('@').next().unwrap_or(url);
+                return Err(format!("{shown:?} is not a NATS URL, as in \"nats://10.0.0.1:4222\""));
+            }
+            settings.nats.urls = urls;
+            Ok(())
+        }),
+    },
+    Key {
+        path: "nats.user",
+        doc: "User name at NATS, with `nats.password`.",
+        default: "",
+        example: "fanfare",
+        flag: None,
+        set: Set::Text(|settings, user| settings.nats.user = user),
+    },
+    Key {
+        path: "nats.password",
+        doc: "Password of `nats.user`.",
+        default: "",
+        example: "a-password",
+        flag: None,
+        set: Set::Secret(|settings, password| {
+            settings.nats.password = password;
+            Ok(())
+        }),
+    },
+    Key {
+        path: "nats.credentials_file",
+        doc: "A NATS credentials file (JWT and seed), instead of user and password.",
+        default: "",
+        example: "/etc/fanfare/nats.creds",
+        flag: None,
+        set: Set::Path(|settings, path| settings.nats.credentials_file = path),
+    },
+    Key {
+        path: "nats.tls.required",
+        doc: "Whether to refuse a NATS server that does not offer TLS. `tls://` URLs ask for it in any case.",
+        default: "false",
+        example: "true",
+        flag: None,
+        set: Set::Switch(|settings, required| settings.nats.tls.required = required),
+    },
+    Key {
+        path: "nats.tls.ca_file",
+        doc: "PEM file with the authorities that may have signed the servers' certificates; without it those of the \
+              system.",
+        default: "",
+        example: "/etc/fanfare/nats-ca.pem",
+        flag: None,
+        set: Set::Path(|settings, path| settings.nats.tls.ca_file = path),
+    },
+    Key {
+        path: "nats.tls.cert_file",
+        doc: "PEM file with the certificate to present to NATS, with `nats.tls.key_file`.",
+        default: "",
+        example: "/etc/fanfare/nats.pem",
+        flag: None,
+        set: Set::Path(|settings, path| settings.nats.tls.cert_file = path),
+    },
+    Key {
+        path: "nats.tls.key_file",
+        doc: "PEM file with the key of `nats.tls.cert_file`.",
+        default: "",
+        example: "/etc/fanfare/nats.key",
+        flag: None,
+        set: Set::Path(|settings, path| settings.nats.tls.key_file = path),
+    },
+    Key {
+        path: "backbone.shards",
+        doc: "Into how many streams channels are spread. Fixed for the cluster's life: a process with another number \
+              refuses to start. 4 are plenty for a single box.",
+        default: "64",
+        example: "4",
+        flag: None,
+        set: Set::Count(1..=256, |settings, shards| {
+            settings.backbone.shards = u16::try_from(shards).unwrap_or(u16::MAX);
+        }),
+    },
+    Key {
+        path: "backbone.replicas",
+        doc: "Copies of every stream and bucket: 1, 3 or 5, and never more than there are NATS servers. With 3, one \
+              server may fail without loss.",
+        default: "3",
+        example: "1",
+        flag: None,
+        set: Set::Count(1..=5, |settings, replicas| settings.backbone.replicas = replicas as usize),
+    },
+    Key {
+        path: "backbone.recoverable_window",
+        doc: "How long a recoverable channel keeps messages. A client that reconnects, and every repair, must find here \
+              what it missed.",
+        default: "5m",
+        example: "10m",
+        flag: None,
+        set: Set::Duration(TWO_MINUTES..=Duration::MAX, |settings, window| {
+            settings.backbone.recoverable_window = window;
+        }),
+    },
+    Key {
+        path: "backbone.recoverable_messages",
+        doc: "How many messages a recoverable channel keeps at most.",
+        default: "100",
+        example: "1000",
+        flag: None,
+        set: Set::Count(1..=u32::MAX, |settings, messages| settings.backbone.recoverable_messages = messages),
+    },
+    Key {
+        path: "backbone.persistent_window",
+        doc: "The longest retention that a persistent namespace may ask for.",
+        default: "30d",
+        example: "7d",
+        flag: None,
+        set: Set::Duration(TWO_MINUTES..=Duration::MAX, |settings, window| {
+            settings.backbone.persistent_window = window;
+        }),
+    },
+    Key {
+        path: "backbone.persistent_messages",
+        doc: "How many messages a persistent channel keeps at most, whatever its retention.",
+        default: "100000",
+        example: "10000",
+        flag: None,
+        set: Set::Count(1..=u32::MAX, |settings, messages| settings.backbone.persistent_messages = messages),
+    },
+    Key {
+        path: "backbone.publish_deadline",
+        doc: "How long a publish is tried before it is given up with an unknown outcome. An election of a NATS leader \
+              takes 4 to 9 seconds, and a publish should survive it.",
+        default: "20s",
+        example: "30s",
+        flag: None,
+        set: Set::Duration(Duration::from_secs(15)..=Duration::MAX, |settings, deadline| {
+            settings.backbone.publish_deadline = deadline;
+        }),
+    },
+    Key {
+        path: "backbone.dedupe_window",
+        doc: "How long a repeated publish is recognised. Must exceed `backbone.publish_deadline`; each remembered \
+              publish costs a NATS server about 230 bytes of memory.",
+        default: "1m",
+        example: "2m",
+        flag: None,
+        set: Set::Duration(SECOND..=Duration::MAX, |settings, window| settings.backbone.dedupe_window = window),
+    },
+    Key {
+        path: "backbone.publishes_in_flight",
+        doc: "Most publishes of this process that wait for their acknowledgement; more wait their turn.",
+        default: "4096",
+        example: "1024",
+        flag: None,
+        set: Set::Count(1..=u32::MAX, |settings, count| settings.backbone.publishes_in_flight = count as usize),
+    },
+    Key {
+        path: "backbone.attach_settle",
+        doc: "How long a first subscription to a channel waits for its interest to reach every NATS server. Longer \
+              distances between servers need more.",
+        default: "25ms",
+        example: "100ms",
+        flag: None,
+        set: Set::Duration(Duration::ZERO..=MINUTE, |settings, settle| settings.backbone.attach_settle = settle),
+    },
+    Key {
+        path: "backbone.attach_buffer",
+        doc: "Messages of one channel that may wait for this process to take them. What is beyond is repaired from \
+              history, which costs more.",
+        default: "4096",
+        example: "1024",
+        flag: None,
+        set: Set::Count(16..=u32::MAX, |settings, count| settings.backbone.attach_buffer = count as usize),
+    },
+    Key {
+        path: "backbone.sweep_interval",
+        doc: "How often the newest positions of all subscribed channels are compared with the streams: the last net \
+              under lost deliveries.",
+        default: "30s",
+        example: "10s",
+        flag: None,
+        set: Set::Duration(SECOND..=Duration::MAX, |settings, interval| settings.backbone.sweep_interval = interval),
+    },
+    Key {
+        path: "backbone.reads_per_shard",
+        doc: "Most history reads of this process at once against one stream: a read holds up the stream's writes.",
+        default: "2",
+        example: "4",
+        flag: None,
+        set: Set::Count(1..=u32::MAX, |settings, count| settings.backbone.reads_per_shard = count as usize),
+    },
+    Key {
+        path: "edge.max_connections",
+        doc: "WebSocket connections that this node holds at one time; more are told to come back later. Each is a \
+              file descriptor: `process_max_fds` must be above it.",
+        default: "100000",
+        example: "5000",
+        flag: None,
+        set: Set::Count(1..=u32::MAX, |settings, count| settings.edge.max_connections = count as usize),
+    },
+    Key {
+        path: "edge.handshake_timeout",
+        doc: "From the accepted socket to the end of the first request head, TLS included. A phone on a bad network \
+              needs some round trips; a socket that says nothing must not stay.",
+        default: "10s",
+        example: "5s",
+        flag: None,
+        set: Set::Duration(MILLISECOND..=Duration::MAX, |settings, time| settings.edge.handshake_timeout = time),
+    },
+    Key {
+        path: "edge.keep_alive_timeout",
+        doc: "How long an HTTP connection may wait for its next request. Longer than the idle time of common load \
+              balancers (60 s), so that it is they who close first.",
+        default: "75s",
+        example: "2m",
+        flag: None,
+        set: Set::Duration(MILLISECOND..=Duration::MAX, |settings, time| settings.edge.keep_alive_timeout = time),
+    },
+    Key {
+        path: "edge.body_timeout",
+        doc: "How long the body of a request may take to arrive.",
+        default: "10s",
+        example: "30s",
+        flag: None,
+        set: Set::Duration(MILLISECOND..=Duration::MAX, |settings, time| settings.edge.body_timeout = time),
+    },
+    Key {
+        path: "edge.max_header_bytes",
+        doc: "Largest head of a request.",
+        default: "16KiB",
+        example: "32KiB",
+        flag: None,
+        set: Set::Size(8 * KIB..=usize::MAX, |settings, bytes| settings.edge.max_header_bytes = bytes),
+    },
+    Key {
+        path: "edge.max_body_bytes",
+        doc: "Largest body of a request. Ten events of 10 KB in a batch, escaped as badly as JSON can, fit into the \
+              default.",
+        default: "256KiB",
+        example: "1MiB",
+        flag: None,
+        set: Set::Size(KIB..=usize::MAX, |settings, bytes| settings.edge.max_body_bytes = bytes),
+    },
+    Key {
+        path: "edge.max_frame_bytes",
+        doc: "Largest WebSocket message from a client. A connection keeps a buffer as large as the largest one it \
+              ever received.",
+        default: "64KiB",
+        example: "32KiB",
+        flag: None,
+        set: Set::Size(16 * KIB..=usize::MAX, |settings, bytes| settings.edge.max_frame_bytes = bytes),
+    },
+    Key {
+        path: "edge.send_queue_bytes",
+        doc: "How much may wait for one connection to read it. A client that is further behind is cut, and told to \
+              reconnect. This bounds what slow clients cost in memory.",
+        default: "1MiB",
+        example: "256KiB",
+        flag: None,
+        set: Set::Size(64 * KIB..=usize::MAX, |settings, bytes| settings.edge.send_queue_bytes = bytes),
+    },
+    Key {
+        path: "edge.ring_messages",
+        doc: "Messages kept in memory for each channel with subscribers, from which reconnects and repairs are \
+              served first.",
+        default: "100",
+        example: "50",
+        flag: None,
+        set: Set::Count(0..=u32::MAX, |settings, count| settings.edge.ring_messages = count as usize),
+    },
+    Key {
+        path: "edge.ring_bytes",
+        doc: "Most payload kept in memory for each channel with subscribers.",
+        default: "256KiB",
+        example: "64KiB",
+        flag: None,
+        set: Set::Size(0..=usize::MAX, |settings, bytes| settings.edge.ring_bytes = bytes),
+    },
+    Key {
+        path: "edge.detach_linger",
+        doc: "How long a channel is still followed after its last subscriber left, so that clients that reconnect \
+              cost the backbone nothing.",
+        default: "5s",
+        example: "1s",
+        flag: None,
+        set: Set::Duration(Duration::ZERO..=Duration::MAX, |settings, time| settings.edge.detach_linger = time),
+    },
+    Key {
+        path: "edge.attach_timeout",
+        doc: "How long subscribers wait for the backbone to follow a channel before they are told to reconnect \
+              elsewhere.",
+        default: "15s",
+        example: "20s",
+        flag: None,
+        set: Set::Duration(MILLISECOND..=Duration::MAX, |settings, time| settings.edge.attach_timeout = time),
+    },
+    Key {
+        path: "edge.activity_timeout",
+        doc: "Silence after which a client is pinged. Clients are told this number too; a load balancer must not \
+              close earlier.",
+        default: "2m",
+        example: "30s",
+        flag: None,
+        set: Set::Duration(SECOND..=Duration::MAX, |settings, time| settings.edge.activity_timeout = time),
+    },
+    Key {
+        path: "edge.pong_timeout",
+        doc: "How long a pinged client has to show life before its connection is closed.",
+        default: "30s",
+        example: "10s",
+        flag: None,
+        set: Set::Duration(MILLISECOND..=Duration::MAX, |settings, time| settings.edge.pong_timeout = time),
+    },
+    Key {
+        path: "edge.close_timeout",
+        doc: "How long a connection that is being closed has to take its last bytes.",
+        default: "5s",
+        example: "2s",
+        flag: None,
+        set: Set::Duration(MILLISECOND..=Duration::MAX, |settings, time| settings.edge.close_timeout = time),
+    },
+    Key {
+        path: "edge.occupancy_interval",
+        doc: "How often changed subscription counts of a channel are told to the cluster at most.",
+        default: "500ms",
+        example: "2s",
+        flag: None,
+        set: Set::Duration(MILLISECOND..=Duration::MAX, |settings, time| settings.edge.occupancy_interval = time),
+    },
+    Key {
+        path: "edge.lease_ttl",
+        doc: "How long the subscription counts of a dead node live on.",
+        default: "15s",
+        example: "30s",
+        flag: None,
+        set: Set::Duration(Duration::from_secs(2)..=Duration::MAX, |settings, time| settings.edge.lease_ttl = time),
+    },
+    Key {
+        path: "tls.cert_file",
+        doc: "PEM file with the certificate chain for clients and publishers, with `tls.key_file`. Not set: plain \
+              text.",
+        default: "",
+        example: "/etc/fanfare/edge.pem",
+        flag: None,
+        set: Set::Path(|settings, path| settings.tls.cert_file = path),
+    },
+    Key {
+        path: "tls.key_file",
+        doc: "PEM file with the key of `tls.cert_file`.",
+        default: "",
+        example: "/etc/fanfare/edge.key",
+        flag: None,
+        set: Set::Path(|settings, path| settings.tls.key_file = path),
+    },
+    Key {
+        path: "tls.reload_interval",
+        doc: "How often both files are read again, so that a renewed certificate is used without a restart.",
+        default: "10s",
+        example: "1m",
+        flag: None,
+        set: Set::Duration(SECOND..=Duration::MAX, |settings, time| settings.tls_reload_interval = time),
+    },
+    Key {
+        path: "drain.grace",
+        doc: "How long a process that was told to stop still answers new clients with a refusal while load balancers \
+              take notice, before it closes connections.",
+        default: "10s",
+        example: "1s",
+        flag: None,
+        set: Set::Duration(Duration::ZERO..=Duration::MAX, |settings, time| settings.edge.drain_grace = time),
+    },
+    Key {
+        path: "drain.duration",
+        doc: "Over how long connections are then closed, evenly, so that the nodes that stay are not stormed. The \
+              time between SIGTERM and SIGKILL must exceed grace and duration by 15 seconds.",
+        default: "1m",
+        example: "30s",
+        flag: None,
+        set: Set::Duration(Duration::ZERO..=Duration::MAX, |settings, time| settings.edge.drain_duration = time),
+    },
+];

@@ -1,0 +1,60 @@
+//! `fanfare config show`: the effective settings as a file that could be used again, secrets masked.
+
+use std::fmt::Write as _;
+
+use super::key::Set;
+use super::layers::{Effective, Entry};
+
+/// The settings, one dotted key a line; with `origin`, who said each.
+pub(crate) fn show(effective: &Effective, origin: bool) -> String {
+    let lines: Vec<_> = effective.entries.iter().map(line).collect();
+    let width = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0).min(60);
+    let mut text = String::new();
+    for (line, entry) in lines.iter().zip(&effective.entries) {
+        let written =
+            if origin { writeln!(text, "{line:width$}  # {}", entry.origin) } else { writeln!(text, "{line}") };
+        written.expect("a string takes everything");
+    }
+    text
+}
+
+fn line(entry: &Entry) -> String {
+    let path = entry.key.path;
+    if entry.in_file {
+        return format!("{path}_file = {}", quoted(&entry.text));
+    }
+    if entry.text.is_empty() {
+        return format!("# {path} is not set");
+    }
+    match entry.key.set {
+        Set::Secret(_) => format!("# {path} is set, and not shown"),
+        Set::Count(..) | Set::Switch(_) => format!("{path} = {}", entry.text),
+        Set::Address(_)
+        | Set::Size(..)
+        | Set::Duration(..)
+        | Set::Path(_)
+        | Set::Text(_)
+        | Set::List(_)
+        | Set::Parsed(..) => format!("{path} = {}", quoted(&mask_credentials(&entry.text))),
+    }
+}
+
+/// A TOML basic string.
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+/// URLs may carry a user and a password; they are masked wherever they stand.
+fn mask_credentials(text: &str) -> String {
+    let mut masked = String::with_capacity(text.len());
+    for (index, item) in text.split(',').enumerate() {
+        if index > 0 {
+            masked.push(',');
+        }
+        match item.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1))) {
+            Some((scheme, host)) => masked.extend([scheme, "://***@", host]),
+            None => masked.push_str(item),
+        }
+    }
+    masked
+}

@@ -1,0 +1,226 @@
+//! The table of keys and the layers, without the process's own environment.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::docs::section;
+use super::keys::{KEYS, SECTIONS};
+use super::*;
+
+const TOKEN: &str = "a-token-for-tests";
+
+fn sources(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Sources {
+    Sources {
+        file: Some((PathBuf::from("fanfare.toml"), file.to_owned())),
+        environment: environment.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
+        flags: flags
+            .iter()
+            .map(|(path, value)| Flag {
+                name: format!("--{path}"),
+                path: (*path).to_owned(),
+                value: (*value).to_owned(),
+            })
+            .collect(),
+    }
+}
+
+/// Settings from these sources, with a token so that they are complete.
+fn settings(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Settings, Mistakes> {
+    let mut effective = Effective::new(&sources(file, environment, flags));
+    effective.set_default("admin.token", TOKEN);
+    effective.settings()
+}
+
+fn mistakes(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> String {
+    settings(file, environment, flags).expect_err("mistakes").to_string()
+}
+
+/// Everything in settings that can differ, also what their debug form hides.
+fn fingerprint(settings: &Settings) -> String {
+    let nats = &settings.nats;
+    let password = nats.password.as_ref().map(|password| password.expose());
+    let token = settings.admin_token.as_ref().map(|token| token.expose());
+    let shown = format!("{settings:?} {:?} {:?}", settings.edge(), settings.control());
+    format!("{shown} {token:?} {password:?} {:?} {:?} {:?}", nats.urls, nats.credentials_file, nats.tls)
+}
+
+#[test]
+fn the_table_repeats_the_defaults_of_the_crates() {
+    let mut settings = Settings::default();
+    for key in KEYS.iter().filter(|key| !key.default.is_empty()) {
+        let before = fingerprint(&settings);
+        key.apply(&mut settings, key.default).unwrap();
+        assert_eq!(fingerprint(&settings), before, "the default of {}", key.path);
+    }
+    let token = control::AdminToken::new(TOKEN).unwrap();
+    settings.admin_token = Some(token.clone());
+    assert_eq!(format!("{:?}", settings.control().unwrap()), format!("{:?}", control::Config::new(token)));
+    assert_eq!(format!("{:?}", settings.edge()), format!("{:?}", edge::Config::default()));
+    assert_eq!(edge::TlsConfig::new("", "").reload_interval, settings.tls_reload_interval);
+}
+
+#[test]
+fn every_key_does_something() {
+    for key in KEYS {
+        let mut settings = Settings::default();
+        let before = fingerprint(&settings);
+        key.apply(&mut settings, key.example).unwrap_or_else(|error| panic!("{}: {error}", key.path));
+        assert_ne!(fingerprint(&settings), before, "{} = {}", key.path, key.example);
+    }
+}
+
+#[test]
+fn every_key_can_be_given_in_every_layer() {
+    for key in KEYS {
+        let origin = |sources: &Sources| {
+            let effective = Effective::new(sources);
+            let entry = effective.entry(key.path).unwrap();
+            assert_eq!(entry.text, key.example, "{}", key.path);
+            entry.origin.to_string()
+        };
+        let file = format!("{} = {:?}\n", key.path, key.example);
+        assert_eq!(origin(&sources(&file, &[], &[])), "fanfare.toml:1");
+        let variable = key.variable();
+        assert_eq!(origin(&sources("", &[(&variable, key.example)], &[])), variable);
+        assert_eq!(origin(&sources("", &[], &[(key.path, key.example)])), format!("--{}", key.path));
+    }
+}
+
+#[test]
+fn paths_and_variables_are_unique_and_in_a_section() {
+    let paths: Vec<_> = KEYS.iter().flat_map(|key| [Some(key.path.to_owned()), key.file_path()]).flatten().collect();
+    let variables: BTreeSet<_> = paths.iter().map(|path| key::variable(path)).collect();
+    assert_eq!(variables.len(), paths.len());
+    for key in KEYS {
+        assert!(SECTIONS.iter().any(|(prefix, _)| *prefix == section(key.path)), "{}", key.path);
+        assert!(key.doc.ends_with('.'), "{}", key.path);
+    }
+}
+
+#[test]
+fn flags_win_over_environment_over_file_over_defaults() {
+    let file = "listen = '10.0.0.1:1'\n[log]\nfilter = 'warn'\n[backbone]\nshards = 8\n";
+    let environment = [("FANFARE_LISTEN", "10.0.0.2:2"), ("FANFARE_LOG_FILTER", "debug")];
+    let settings = settings(file, &environment, &[("listen", "10.0.0.3:3")]).unwrap();
+    assert_eq!(settings.listen.to_string(), "10.0.0.3:3");
+    assert_eq!(settings.log_filter, "debug");
+    assert_eq!(settings.backbone.shards, 8);
+    assert_eq!(settings.backbone.replicas, 3);
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_with_their_places() {
+    let file = "listen = 'here'\n[backbone]\nshads = 4\nreplicas = 9\n[log]\nformat = 1.5\n";
+    let text = mistakes(file, &[("FANFARE_BACKBONE_SWEEP_INTERVAL", "30")], &[("role", "edge")]);
+    for line in [
+        "6 mistakes in the configuration:".to_owned(),
+        "fanfare.toml:1: listen: \"here\" is not an IP address with a port, as in \"127.0.0.1:6001\"".to_owned(),
+        "fanfare.toml:3: backbone.shads is no setting; did you mean backbone.shards?".to_owned(),
+        "fanfare.toml:4: backbone.replicas: 9 is not between 1 and 5".to_owned(),
+        "fanfare.toml:6: log.format is not a whole number, nor a string such as \"30s\" or \"64KiB\"".to_owned(),
+        "FANFARE_BACKBONE_SWEEP_INTERVAL: backbone.sweep_interval: \"30\" is not a duration".to_owned(),
+        "--role: role is no setting; did you mean roles?".to_owned(),
+    ] {
+        assert!(text.contains(&line), "{line}\nin\n{text}");
+    }
+}
+
+#[test]
+fn a_key_in_the_wrong_table_is_recognised() {
+    let text = mistakes("sweep_interval = '10s'\n", &[], &[]);
+    assert!(text.contains("did you mean backbone.sweep_interval?"), "{text}");
+    assert!(mistakes("zzzzzzzzzzzz = 1\n", &[], &[]).contains("`fanfare config docs` lists them all"));
+}
+
+#[test]
+fn settings_that_exclude_each_other_are_told() {
+    let text = mistakes("", &[], &[("roles", "edge")]);
+    assert!(text.contains("without nats.urls the backbone is in this process's memory"), "{text}");
+    let text = Effective::new(&sources("", &[], &[])).settings().unwrap_err().to_string();
+    assert!(text.contains("the control role needs admin.token"), "{text}");
+    let text = mistakes("tls.cert_file = 'a'\ncontrol.tls.key_file = 'b'\n", &[("FANFARE_ADMIN_TOKEN", "hush")], &[]);
+    assert!(
+        text.contains("FANFARE_ADMIN_TOKEN: admin.token: admin token must be 16 to") && !text.contains("hush"),
+        "{text}"
+    );
+    let text = mistakes("tls.cert_file = 'a'\ncontrol.tls.key_file = 'b'\n", &[], &[]);
+    assert!(text.contains("tls.cert_file and tls.key_file") && text.contains("control.tls.cert_file and"), "{text}");
+    let text = mistakes("[backbone]\ndedupe_window = '10s'\n", &[], &[("nats.user", "me")]);
+    assert!(text.contains("dedupe window must exceed") && text.contains("nats.user and nats.password"), "{text}");
+}
+
+#[test]
+fn roles() {
+    let both = settings("roles = ['control', 'edge', 'edge']\n", &[], &[]).unwrap();
+    assert_eq!(both.roles, [Role::Edge, Role::Control]);
+    assert!(mistakes("", &[], &[("roles", "edge,worker")]).contains("the worker role arrives with webhooks"));
+    assert!(mistakes("", &[], &[("roles", "")]).contains("at least one role is needed"));
+    let alone = settings("", &[("FANFARE_NATS_URLS", "nats://a:1, nats://b:2")], &[("roles", "edge")]).unwrap();
+    assert_eq!(alone.nats.urls, ["nats://a:1", "nats://b:2"]);
+}
+
+#[test]
+fn secrets_can_stand_in_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("token");
+    std::fs::write(&path, "a-token-from-a-file\n").unwrap();
+    let path = path.to_str().unwrap();
+    let token = |settings: Settings| settings.admin_token.map(|token| token.expose().to_owned());
+    let from_file = settings("", &[("FANFARE_ADMIN_TOKEN_FILE", path)], &[]).unwrap();
+    assert_eq!(token(from_file).as_deref(), Some("a-token-from-a-file"));
+    let flag_wins =
+        settings("", &[("FANFARE_ADMIN_TOKEN_FILE", path)], &[("admin.token", "a-token-from-a-flag")]).unwrap();
+    assert_eq!(token(flag_wins).as_deref(), Some("a-token-from-a-flag"));
+    let both = mistakes("", &[("FANFARE_ADMIN_TOKEN_FILE", path), ("FANFARE_ADMIN_TOKEN", "x")], &[]);
+    assert!(both.contains("admin.token and admin.token_file exclude each other"), "{both}");
+    let absent = mistakes("", &[("FANFARE_ADMIN_TOKEN_FILE", "/nowhere/at/all")], &[]);
+    assert!(absent.contains("/nowhere/at/all: "), "{absent}");
+}
+
+#[test]
+fn stray_variables_are_told_apart() {
+    let environment = [("FANFARE_PORT_6001_TCP", "tcp://10.0.0.1"), ("FANFARE_CONFIG", "x"), ("FANFARE_LISTEN", "")];
+    let effective = Effective::new(&sources("", &environment, &[]));
+    assert_eq!(effective.stray_variables, ["FANFARE_PORT_6001_TCP"]);
+    assert_eq!(effective.entry("listen").unwrap().origin.to_string(), "default");
+}
+
+#[test]
+fn show_can_be_used_as_a_file_and_hides_secrets() {
+    let flags = [
+        ("admin.token", "hush-1-hush-1-hush-1"),
+        ("nats.urls", "nats://me:hush-2@a:1,nats://b:2"),
+        ("backbone.shards", "4"),
+    ];
+    let mut sources = sources("", &[("FANFARE_NATS_USER", "me"), ("FANFARE_NATS_PASSWORD", "hush-3")], &flags);
+    let text = show(&Effective::new(&sources), true);
+    assert!(!text.contains("hush"), "{text}");
+    assert!(text.contains("nats.urls = \"nats://***@a:1,nats://b:2\""), "{text}");
+    assert!(text.contains("# FANFARE_NATS_USER") && text.contains("# --backbone.shards") && text.contains("# default"));
+    sources.file = Some((PathBuf::from("shown.toml"), text));
+    (sources.environment, sources.flags) = Default::default();
+    let mut again = Effective::new(&sources);
+    again.set_default("admin.token", TOKEN);
+    again.set_default("nats.password", TOKEN);
+    assert_eq!(again.settings().unwrap().backbone.shards, 4);
+}
+
+#[test]
+fn the_reference_pages_are_current() {
+    let repository = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for (path, page) in [("docs/configuration.md", settings_page()), ("docs/metrics.md", metrics_page())] {
+        let path = repository.join(path);
+        if std::env::var_os("FANFARE_BLESS").is_some() {
+            std::fs::write(&path, &page).unwrap();
+        }
+        let committed = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(committed == page, "{} is not what the code says: run with FANFARE_BLESS=1", path.display());
+    }
+}
+
+#[test]
+fn a_duration_of_the_file_reaches_its_crate() {
+    let settings = settings("[backbone]\nsweep_interval = '45s'\n", &[], &[]).unwrap();
+    assert_eq!(settings.backbone.sweep_interval, Duration::from_secs(45));
+}

@@ -1,0 +1,156 @@
+//! `fanfare dev`: settings that make one process useful at once, and the text that says how to use it.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use auth::Signer;
+use channels::{App, Key};
+use control::seed::Seed;
+
+use crate::config::{Effective, Mistakes, Role, Settings};
+use crate::token::now_seconds;
+
+/// The app that is there if no seed names others. Its secret is no secret, which is fine on loopback; elsewhere
+/// [`demo_seed`] makes one up.
+const DEMO_SECRET: &str = "app-secret";
+
+/// What the pasted lines publish.
+const DEMO_BODY: &str = r#"{"name":"greeting","channel":"hello","data":"{\"text\":\"hi\"}"}"#;
+
+/// Sets what is different from `fanfare run`, unless somebody said otherwise.
+pub(crate) fn set_defaults(effective: &mut Effective) {
+    effective.set_default("admin.token", control::admin_token().expose());
+    // Whoever presses Ctrl-C while developing does not want to wait for load balancers.
+    effective.set_default("drain.grace", "0s");
+    effective.set_default("drain.duration", "0s");
+}
+
+/// Refuses settings that ask for more than one process.
+pub(crate) fn check(settings: &Settings) -> Result<(), Mistakes> {
+    if !settings.is_in_memory() {
+        return Err(Mistakes::one("fanfare dev keeps everything in memory; with NATS, use fanfare run".to_owned()));
+    }
+    debug_assert_eq!(settings.roles, Role::ALL, "settings in memory run every role");
+    Ok(())
+}
+
+/// The text of the seed that is used if there is none.
+pub(crate) fn demo_seed(settings: &Settings) -> String {
+    let made_up = control::admin_token();
+    let secret = if settings.listen.ip().is_loopback() { DEMO_SECRET } else { made_up.expose() };
+    format!(
+        "[[app]]\nid = \"1001\"\nname = \"demo\"\n[[app.key]]\nname = \"app-key\"\nsecret = \"{secret}\"\n\
+         [app.pusher]\nclient_events = true\n"
+    )
+}
+
+/// What to print when clients are welcome.
+pub(crate) fn greeting(settings: &Settings, seed: Option<&Seed>) -> String {
+    let (scheme, tls) = if settings.tls.cert_file.is_some() { ("https", true) } else { ("http", false) };
+    let address = reachable(settings.listen);
+    let mut text = format!(
+        "\nFanfare is up: every role in this process, everything in memory.\n\n  \
+         clients and publishers   {scheme}://{address}\n  \
+         control plane (gRPC)     {}\n  \
+         health and metrics       http://{}/readyz  /metrics\n",
+        settings.control_listen, settings.admin_listen
+    );
+    if let Some(token) = &settings.admin_token {
+        line(&mut text, format_args!("  admin token              {}", token.expose()));
+    }
+    let app = seed.and_then(|seed| seed.apps().iter().find(|app| app.enabled && !app.keys.is_empty()));
+    let Some((app, key)) = app.and_then(|app| Some((app, app.keys.first()?))) else {
+        line(&mut text, format_args!("\nThe seed has no enabled app with a key; create one with fanfare admin.\n"));
+        return text;
+    };
+    line(&mut text, format_args!("  app id                   {}", app.id));
+    line(&mut text, format_args!("  key                      {}", key.name));
+    line(&mut text, format_args!("  secret                   {}", key.secret.expose()));
+    first_message(&mut text, scheme, tls, address, app, key);
+    text
+}
+
+/// An address that a client on this machine can use, for one that means all of them.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        ip if ip.is_unspecified() => IpAddr::from(Ipv4Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+fn first_message(text: &mut String, scheme: &str, tls: bool, address: SocketAddr, app: &App, key: &Key) {
+    let (host, port) = (address.ip(), address.port());
+    let path = format!("/apps/{}/events", app.id);
+    let query = Signer::from(key).request("POST", &path, &[], DEMO_BODY.as_bytes(), now_seconds());
+    let program = std::env::args().next().unwrap_or_else(|| "fanfare".to_owned());
+    let (id, name, secret) = (&app.id, &key.name, key.secret.expose());
+    let options = format!(
+        "{{ wsHost: \"{host}\", wsPort: {port}, wssPort: {port}, forceTLS: {tls}, enabledTransports: [\"ws\", \"wss\"], cluster: \"\" }}"
+    );
+    line(
+        text,
+        format_args!(
+            "\nReceive, in an empty directory, with node:\n\n  \
+             npm install pusher-js && node -e '\n    \
+             const Pusher = require(\"pusher-js\");\n    \
+             const pusher = new Pusher(\"{name}\", {options});\n    \
+             pusher.subscribe(\"hello\").bind_global((event, data) => console.log(event, data));'\n\n\
+             Publish (this signature is good for ten minutes):\n\n  \
+             curl -H 'Content-Type: application/json' -d '{DEMO_BODY}' \\\n    \
+             '{scheme}://{address}{path}?{query}'\n\n\
+             Publish at any time, signing anew:\n\n  \
+             BODY='{DEMO_BODY}'\n  \
+             curl -H 'Content-Type: application/json' -d \"$BODY\" \"$({program} token sign-request \\\n    \
+             --url {scheme}://{address} --app {id} --key {name} --secret {secret} --body \"$BODY\")\"\n\n\
+             Ctrl-C ends it, and what it holds.\n"
+        ),
+    );
+}
+
+fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
+    writeln!(text, "{line}").expect("a string takes everything");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn greeting_at(listen: &str) -> (String, Seed) {
+        let settings = Settings { listen: listen.parse().unwrap(), ..Settings::default() };
+        let seed = Seed::parse(&demo_seed(&settings)).unwrap();
+        (greeting(&settings, Some(&seed)), seed)
+    }
+
+    #[test]
+    fn the_greeting_has_what_a_first_message_needs() {
+        let (text, _) = greeting_at("127.0.0.1:6001");
+        for part in ["http://127.0.0.1:6001", "1001", "app-key", "app-secret", "auth_signature=", "wsPort: 6001"] {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_others_reach_has_a_secret_of_its_own() {
+        let (text, seed) = greeting_at("0.0.0.0:6001");
+        let secret = seed.apps()[0].keys[0].secret.expose().to_owned();
+        assert_ne!(secret, DEMO_SECRET);
+        assert!(text.contains("http://127.0.0.1:6001/apps/") && text.contains(&secret), "{text}");
+    }
+
+    #[test]
+    fn a_seed_without_a_usable_app_is_no_crash() {
+        let seed = Seed::parse("[[app]]\nid = \"7\"\nname = \"off\"\nenabled = false\n").unwrap();
+        let settings = Settings::default();
+        assert!(greeting(&settings, Some(&seed)).contains("no enabled app"));
+    }
+
+    #[test]
+    fn defaults_give_way_to_what_is_said() {
+        let mut effective = Effective::new(&crate::config::Sources::default());
+        set_defaults(&mut effective);
+        let settings = effective.settings().unwrap();
+        assert!(settings.edge.drain_grace.is_zero() && settings.admin_token.is_some());
+        check(&settings).unwrap();
+    }
+}

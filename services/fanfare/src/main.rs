@@ -1,0 +1,60 @@
+//! `fanfare`: one binary for every role.
+//!
+//! Owns the command line, the configuration and the life of the process; what a role does is its crate's business.
+
+mod admin;
+mod cli;
+mod config;
+mod config_command;
+mod dev;
+mod process;
+mod start;
+mod token;
+
+use std::fmt::Display;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::cli::{Cli, Command};
+
+/// The command line or the configuration makes no sense. The same code that the parser of the command line uses.
+const EXIT_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Dev(settings) => start::dev(&settings),
+        Command::Run(settings) => start::run(&settings),
+        Command::Admin(command) => administer(command),
+        Command::Config(command) => usage_code(config_command::run(&command)),
+        Command::Token(command) => usage_code(token::run(&command)),
+    }
+}
+
+/// One call to the control plane needs no more than this thread.
+fn administer(command: admin::Command) -> ExitCode {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(admin::run(command)),
+        Err(error) => {
+            eprintln!("fanfare: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn usage_code(result: Result<(), impl Display>) -> ExitCode {
+    result.map_or_else(|problem| usage(&problem), |()| ExitCode::SUCCESS)
+}
+
+/// Tells what makes no sense.
+fn usage(problem: &impl Display) -> ExitCode {
+    eprintln!("fanfare: {problem}");
+    ExitCode::from(EXIT_USAGE)
+}
+
+/// Unlike `print!`, this does not panic when the reader has left, as `| head` does.
+fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).ok();
+}

@@ -1,0 +1,214 @@
+//! The life of a process: sockets first, then the backbone, then the roles, then an orderly end.
+//!
+//! Owns the one runtime and every task in it. Knows in which order parts start and stop, and nothing of what they do.
+
+mod connect;
+mod listeners;
+mod monitor;
+mod roles;
+mod signals;
+mod tasks;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use backbone::registry::{Apps, Registry};
+use control::seed::{Seed, SeedError};
+use telemetry::admin::{self, Admin};
+use telemetry::{Exporter, LogFilter, Readiness};
+
+use self::listeners::{BindError, Listeners};
+use self::signals::Signals;
+use self::tasks::{Ended, Tasks};
+use crate::config::Settings;
+
+/// On top of what roles are given to drain: a publish that has begun may wait 20 s for a new NATS leader.
+const LAST_REQUESTS: Duration = Duration::from_secs(30);
+
+/// How long tasks without clients may take to end.
+const BACKGROUND_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long the runtime waits for blocking calls (file reads, name lookups) when everything else has ended.
+const RUNTIME_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Why a process did not start, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RunError {
+    /// The operating system refused a runtime or signal handlers.
+    #[error("the operating system refused to start")]
+    System(#[from] std::io::Error),
+    /// Logging did not start.
+    #[error(transparent)]
+    Logging(#[from] telemetry::StartLoggingError),
+    /// Metrics did not start.
+    #[error(transparent)]
+    Metrics(#[from] telemetry::InstallError),
+    /// A socket cannot be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// Backbone and settings do not fit.
+    #[error("the backbone refuses these settings: {0}")]
+    Backbone(String),
+    /// The control plane cannot be put together.
+    #[error("the control plane cannot start")]
+    Control(#[from] control::StartError),
+    /// A control plane without a token.
+    #[error("the control plane does not start without an admin token")]
+    NoToken,
+    /// The edge cannot be put together.
+    #[error("the edge cannot start")]
+    Edge(#[from] edge::EdgeError),
+    /// The seed does not fit what is there.
+    #[error("the seed cannot be applied")]
+    Seed(#[from] SeedError),
+    /// A part that should run until it is told to stop has ended.
+    #[error("{0} ended by itself")]
+    PartEnded(&'static str),
+}
+
+/// What a process is to do, all of it read and checked.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// Its settings.
+    pub(crate) settings: Settings,
+    /// Apps to create.
+    pub(crate) seed: Option<Seed>,
+    /// What to print on standard output as soon as clients are welcome.
+    pub(crate) greeting: Option<Greeting>,
+    /// Environment variables that were probably meant as settings.
+    pub(crate) stray_variables: Vec<String>,
+}
+
+/// Makes the text to print from the settings, with the addresses that were really bound, and the seed.
+pub(crate) type Greeting = fn(&Settings, Option<&Seed>) -> String;
+
+/// Runs until told to stop. Logs, metrics and signal handlers are the process's own, so this runs once.
+pub(crate) fn run(plan: Plan) -> Result<ExitCode, RunError> {
+    let log_filter = telemetry::start_logging(plan.settings.log_format, &plan.settings.log_filter)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("fanfare").build()?;
+    let result = runtime.block_on(Process::life(plan, log_filter));
+    runtime.shutdown_timeout(RUNTIME_DEADLINE);
+    result
+}
+
+struct Process {
+    settings: Settings,
+    readiness: Readiness,
+    signals: Signals,
+    /// Tasks that serve clients; they get time to drain.
+    roles: Tasks,
+    /// Tasks that the roles need until they have ended.
+    background: Tasks,
+}
+
+impl Process {
+    async fn life(plan: Plan, log_filter: LogFilter) -> Result<ExitCode, RunError> {
+        let Plan { settings, seed, greeting, stray_variables } = plan;
+        let version = env!("CARGO_PKG_VERSION");
+        tracing::info!(version, roles = ?settings.roles, "starting");
+        for name in stray_variables {
+            tracing::warn!(name, "environment variable is no setting");
+        }
+        let exporter = Exporter::install(version)?;
+        let signals = Signals::listen()?;
+        let (listeners, settings) = Listeners::bind(settings).await?;
+        let readiness = Readiness::new();
+        let mut process = Self { settings, readiness, signals, roles: Tasks::default(), background: Tasks::default() };
+        let admin = Admin { exporter, readiness: process.readiness.clone(), log_filter, version };
+        process.background.spawn("the admin listener", |stop| async move {
+            admin::serve(listeners.admin, admin, stop.cancelled_owned()).await;
+        });
+        let started = process.start(listeners.edge, listeners.control, seed, greeting).await;
+        match started {
+            Ok(Some(())) => process.until_stopped().await,
+            // Told to stop before there was anything to drain.
+            Ok(None) => {
+                process.background.stop(BACKGROUND_DEADLINE).await;
+                tracing::info!("stopped before it was started");
+                Ok(ExitCode::SUCCESS)
+            }
+            Err(error) => {
+                process.background.stop(BACKGROUND_DEADLINE).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// From the backbone to the roles. `None` if a signal came first.
+    async fn start(
+        &mut self,
+        edge: Option<tokio::net::TcpListener>,
+        control: Option<tokio::net::TcpListener>,
+        seed: Option<Seed>,
+        greeting: Option<Greeting>,
+    ) -> Result<Option<()>, RunError> {
+        let check = self.readiness.check("backbone");
+        let backbone = tokio::select! {
+            backbone = connect::connect(&self.settings, &check) => backbone?,
+            () = self.signals.stop() => return Ok(None),
+        };
+        let registry = Registry::new(backbone.kv(backbone::Bucket::Apps));
+        if let Some(seed) = &seed {
+            let applied = tokio::select! {
+                applied = connect::seed(seed, &registry, &check) => applied?,
+                () = self.signals.stop() => return Ok(None),
+            };
+            tracing::info!(apps = applied.apps, keys = applied.keys, "seed applied; what was there is left as it is");
+        }
+        let apps = Apps::watch(registry.clone());
+        self.background.spawn("the watch over apps", |stop| apps.run(stop));
+        let monitored = (backbone.clone(), apps.clone());
+        self.background.spawn("the monitor", |stop| monitor::run(monitored.0, monitored.1, check, stop));
+        if let Some(listener) = control {
+            roles::control(&mut self.roles, &self.settings, listener, registry, &self.readiness)?;
+        }
+        if let Some(listener) = edge {
+            roles::edge(&mut self.roles, &self.settings, listener, backbone, apps.clone(), &self.readiness)?;
+            if let Some(greeting) = greeting {
+                apps.ready().await;
+                crate::print(&greeting(&self.settings, seed.as_ref()));
+            }
+        }
+        Ok(Some(()))
+    }
+
+    /// Waits for a signal, or for a part that ends by itself; then ends everything in order.
+    async fn until_stopped(mut self) -> Result<ExitCode, RunError> {
+        let ended = tokio::select! {
+            () = self.signals.stop() => None,
+            name = self.roles.first_end() => Some(name),
+            name = self.background.first_end() => Some(name),
+        };
+        self.readiness.drain();
+        let patience = self.settings.edge.drain_grace + self.settings.edge.drain_duration;
+        let deadline = patience + self.settings.edge.close_timeout + LAST_REQUESTS;
+        tracing::info!(?patience, "draining; SIGINT stops at once");
+        let begun = std::time::Instant::now();
+        let outcome = tokio::select! {
+            outcome = self.roles.stop(deadline) => Some(outcome),
+            () = self.signals.hurry() => None,
+        };
+        let took = begun.elapsed();
+        let drained = match outcome {
+            Some(Ended::InTime) => {
+                tracing::info!(?took, "drained");
+                true
+            }
+            Some(Ended::Cut(tasks)) => {
+                tracing::warn!(?took, ?tasks, "not drained in time; what was left is cut");
+                false
+            }
+            None => {
+                tracing::warn!(?took, "told to hurry: stopping at once");
+                self.roles.abort().await;
+                false
+            }
+        };
+        self.background.stop(BACKGROUND_DEADLINE).await;
+        match ended {
+            Some(name) => Err(RunError::PartEnded(name)),
+            None if drained => Ok(ExitCode::SUCCESS),
+            None => Ok(ExitCode::FAILURE),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! `fanfare dev` and `fanfare run`: from the command line to a running process.
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use control::seed::Seed;
+
+use crate::cli;
+use crate::config::{Effective, Mistakes, Settings};
+use crate::process::{self, Plan};
+use crate::{dev, usage};
+
+/// Everything in one process, for trying things out.
+pub(crate) fn dev(arguments: &cli::Settings) -> ExitCode {
+    finish(dev_plan(arguments))
+}
+
+/// What the settings say.
+pub(crate) fn run(arguments: &cli::Settings) -> ExitCode {
+    finish(run_plan(arguments))
+}
+
+fn dev_plan(arguments: &cli::Settings) -> Result<Plan, Mistakes> {
+    let mut effective = arguments.effective()?;
+    dev::set_defaults(&mut effective);
+    let settings = effective.settings()?;
+    dev::check(&settings)?;
+    let seed = match read_seed(&settings)? {
+        Some(seed) => seed,
+        None => parse_seed("the demo app", &dev::demo_seed(&settings))?,
+    };
+    Ok(plan(&effective, settings, Some(seed), Some(dev::greeting)))
+}
+
+fn run_plan(arguments: &cli::Settings) -> Result<Plan, Mistakes> {
+    let effective = arguments.effective()?;
+    let settings = effective.settings()?;
+    let seed = read_seed(&settings)?;
+    Ok(plan(&effective, settings, seed, None))
+}
+
+fn plan(effective: &Effective, settings: Settings, seed: Option<Seed>, greeting: Option<process::Greeting>) -> Plan {
+    Plan { settings, seed, greeting, stray_variables: effective.stray_variables.clone() }
+}
+
+/// The seed that the settings name. Read before anything starts: a bad file is a usage error like a bad setting.
+fn read_seed(settings: &Settings) -> Result<Option<Seed>, Mistakes> {
+    let Some(path) = &settings.seed else { return Ok(None) };
+    let place = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| Mistakes::one(format!("seed {place}: {error}")))?;
+    parse_seed(&place, &text).map(Some)
+}
+
+fn parse_seed(place: &str, text: &str) -> Result<Seed, Mistakes> {
+    let mistakes = |mistakes: control::seed::SeedMistakes| {
+        Mistakes::of(mistakes.0.iter().map(|mistake| format!("{place}: {mistake}")))
+    };
+    Seed::parse(text).map_err(mistakes)
+}
+
+fn finish(plan: Result<Plan, Mistakes>) -> ExitCode {
+    let plan = match plan {
+        Ok(plan) => plan,
+        Err(mistakes) => return usage(&mistakes),
+    };
+    process::run(plan).unwrap_or_else(|error| {
+        eprintln!("fanfare: {}", with_causes(&error));
+        ExitCode::FAILURE
+    })
+}
+
+/// An error and what it comes from, on one line.
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // Transparent errors repeat the text of what they wrap.
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

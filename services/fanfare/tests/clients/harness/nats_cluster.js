@@ -1,0 +1,73 @@
+// A real NATS JetStream cluster on loopback.
+
+import { join } from 'node:path';
+import { request } from './http.js';
+import { natsServer } from './paths.js';
+import { freePorts } from './ports.js';
+import { ServerProcess } from './server_process.js';
+
+const NODES = 3;
+/** Electing the first leader takes a few seconds, more on a busy machine. */
+const START_MS = 40_000;
+
+const loopback = (port) => `127.0.0.1:${port}`;
+
+function configuration({ name, ports, routes, store }) {
+  return `
+server_name: ${name}
+listen: "${loopback(ports.client)}"
+http: "${loopback(ports.monitor)}"
+jetstream { store_dir: "${store}" }
+cluster {
+  name: fanfare-clients
+  listen: "${loopback(ports.route)}"
+  routes: [${routes.map((route) => `"nats://${loopback(route)}"`).join(', ')}]
+}
+`;
+}
+
+export class NatsCluster {
+  #workspace;
+  #nodes = [];
+
+  constructor(workspace) {
+    this.#workspace = workspace;
+  }
+
+  /** What fanfare's `--nats` wants. */
+  get urls() {
+    return this.#nodes.map((node) => `nats://${loopback(node.ports.client)}`).join(',');
+  }
+
+  async start() {
+    const ports = await freePorts(3 * NODES);
+    this.#nodes = Array.from({ length: NODES }, (_, index) => {
+      const [client, route, monitor] = ports.slice(3 * index, 3 * index + 3);
+      return { name: `nats-${index + 1}`, ports: { client, route, monitor } };
+    });
+    for (const node of this.#nodes) node.server = this.#launch(node);
+    await Promise.all(
+      this.#nodes.map((node) => node.server.ready(() => isReady(node), `${node.name} to be ready`, START_MS)),
+    );
+  }
+
+  async stop() {
+    await Promise.all(this.#nodes.map((node) => node.server?.kill()));
+  }
+
+  #launch({ name, ports }) {
+    const routes = this.#nodes.map((node) => node.ports.route).filter((route) => route !== ports.route);
+    const store = this.#workspace.directory(join('jetstream', name));
+    const config = this.#workspace.file(`${name}.conf`, configuration({ name, ports, routes, store }));
+    return new ServerProcess(name, natsServer(), ['--config', config]);
+  }
+}
+
+/** Whether a node is healthy and knows a leader; the leader, whether every other node follows it. */
+async function isReady({ name, ports }) {
+  const health = await request({ port: ports.monitor, path: '/healthz' });
+  if (health.status !== 200) return false;
+  const { meta_cluster: meta } = (await request({ port: ports.monitor, path: '/jsz' })).json();
+  if (!meta?.leader || meta.cluster_size !== NODES) return false;
+  return meta.leader !== name || meta.replicas.every((replica) => replica.current);
+}

@@ -1,0 +1,47 @@
+// How fanfare is told what to do: every flag and setting that the tests rely on stands here and nowhere else.
+
+import { randomBytes } from 'node:crypto';
+
+/** Lets `fanfare admin` in. */
+export const ADMIN_TOKEN = randomBytes(16).toString('hex');
+
+/** How long a node that was told to stop waits before, and takes for, closing its connections. */
+const DRAIN = { grace: '1s', duration: '1s' };
+
+/** Settings of every node, as environment variables. */
+export const nodeEnvironment = () => ({
+  FANFARE_ADMIN_TOKEN: ADMIN_TOKEN,
+  FANFARE_DRAIN_GRACE: DRAIN.grace,
+  FANFARE_DRAIN_DURATION: DRAIN.duration,
+});
+
+const listenFlags = ({ client, control, admin }) => [
+  '--listen',
+  `127.0.0.1:${client}`,
+  '--control-listen',
+  `127.0.0.1:${control}`,
+  '--admin-listen',
+  `127.0.0.1:${admin}`,
+];
+
+/** The arguments of a node that is everything in one process and needs nothing. */
+export const devArguments = ({ ports, seed }) => ['dev', ...listenFlags(ports), '--seed', seed];
+
+/** The arguments of a node of a cluster; without a seed file, it finds the apps that another node has created. */
+export const runArguments = ({ ports, roles, nats, seed }) => [
+  'run',
+  ...roles.flatMap((role) => ['--role', role]),
+  ...listenFlags(ports),
+  '--nats',
+  nats,
+  ...(seed ? ['--seed', seed] : []),
+];
+
+/** How `fanfare admin` finds a control plane and is let in, as environment variables. */
+export const adminEnvironment = (controlPort, token = ADMIN_TOKEN) => ({
+  FANFARE_CONTROL_ADDRESS: `http://127.0.0.1:${controlPort}`,
+  FANFARE_ADMIN_TOKEN: token,
+});
+
+/** The words of `fanfare admin` that make it answer in JSON. */
+export const JSON_OUTPUT = ['--output', 'json'];

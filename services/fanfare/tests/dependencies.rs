@@ -1,0 +1,87 @@
+//! The direction of dependencies between our crates, and who may use which library.
+//!
+//! An absent dependency is invisible in code, so it is written down here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Each crate with the crates of ours that it may depend on.
+const ALLOWED: [(&str, &[&str]); 11] = [
+    ("channels", &[]),
+    ("proto", &[]),
+    ("telemetry", &[]),
+    ("testkit", &[]),
+    ("auth", &["channels"]),
+    ("pusher", &["auth", "channels"]),
+    ("backbone", &["channels", "proto", "telemetry"]),
+    ("control", &["auth", "backbone", "channels", "proto", "telemetry"]),
+    ("edge", &["auth", "backbone", "channels", "proto", "pusher", "telemetry"]),
+    ("fanfare", &["auth", "backbone", "channels", "control", "edge", "proto", "pusher", "telemetry"]),
+    ("loadtest", &["auth", "channels"]),
+];
+
+/// Libraries that only these crates may use.
+const CONFINED: [(&str, &[&str]); 6] = [
+    ("async-nats", &["backbone"]),
+    ("tungstenite", &["edge", "loadtest"]),
+    ("tonic", &["control", "fanfare", "proto"]),
+    ("hyper", &["edge", "telemetry", "loadtest"]),
+    ("clap", &["fanfare", "loadtest"]),
+    ("rustls", &["edge", "fanfare"]),
+];
+
+/// Crates that know no runtime, no clock and no socket.
+const PURE: [&str; 3] = ["channels", "auth", "pusher"];
+const RUNTIMES: [&str; 6] = ["tokio", "tokio-util", "hyper", "async-nats", "tonic", "futures-util"];
+
+/// What each workspace crate depends on, development dependencies left out.
+fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+    let cargo = std::env::var_os("CARGO").expect("cargo runs tests");
+    let metadata = Command::new(cargo)
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo metadata runs");
+    assert!(metadata.status.success(), "{}", String::from_utf8_lossy(&metadata.stderr));
+    let metadata: Value = serde_json::from_slice(&metadata.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    let name = |value: &Value| value["name"].as_str().unwrap().to_owned();
+    let needed = |package: &Value| {
+        let all = package["dependencies"].as_array().unwrap().clone();
+        all.iter().filter(|dependency| dependency["kind"] != "dev").map(name).collect()
+    };
+    packages.iter().map(|package| (name(package), needed(package))).collect()
+}
+
+#[test]
+fn our_crates_depend_in_one_direction() {
+    let dependencies = dependencies();
+    let ours: BTreeSet<&str> = dependencies.keys().map(String::as_str).collect();
+    for (name, needed) in &dependencies {
+        let (_, allowed) = ALLOWED.iter().find(|(each, _)| each == name).unwrap_or_else(|| panic!("{name} is not listed"));
+        for dependency in needed.iter().filter(|dependency| ours.contains(dependency.as_str())) {
+            assert!(allowed.contains(&dependency.as_str()), "{name} must not depend on {dependency}");
+        }
+    }
+}
+
+#[test]
+fn libraries_stay_where_they_belong() {
+    for (name, needed) in dependencies() {
+        for (library, users) in CONFINED {
+            assert!(!needed.contains(library) || users.contains(&name.as_str()), "{name} must not use {library}");
+        }
+    }
+}
+
+#[test]
+fn pure_crates_know_no_runtime() {
+    let dependencies = dependencies();
+    for name in PURE {
+        for runtime in RUNTIMES {
+            assert!(!dependencies[name].contains(runtime), "{name} must not use {runtime}");
+        }
+    }
+}

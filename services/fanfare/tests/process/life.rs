@@ -1,0 +1,87 @@
+//! Starting, running and stopping.
+
+use std::net::TcpListener;
+
+use testkit::Nats;
+
+use crate::server::{Server, finished};
+
+const TOKEN: &str = "hush-hush-hush-hush";
+
+/// A single NATS server and a cluster made for it.
+const SMALL: [(&str, &str); 5] = [
+    ("FANFARE_ADMIN_TOKEN", TOKEN),
+    ("FANFARE_BACKBONE_SHARDS", "2"),
+    ("FANFARE_BACKBONE_REPLICAS", "1"),
+    ("FANFARE_DRAIN_GRACE", "0s"),
+    ("FANFARE_DRAIN_DURATION", "0s"),
+];
+
+#[test]
+fn dev_greets_serves_and_drains() {
+    let mut server = Server::start(&["dev"], &[]);
+    server.wait_for("app-secret");
+    assert_eq!(server.wait_until_ready_is(200), "ready\nbackbone: ready\ncontrol: ready\nedge: ready\n");
+    let (_, metrics) = server.get("/metrics");
+    for metric in ["fanfare_build_info{version=", "fanfare_backbone_up 1", "process_open_fds "] {
+        assert!(metrics.contains(metric), "{metric} in\n{metrics}");
+    }
+    server.signal("TERM");
+    let (status, log) = server.wait();
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(log.contains("\"message\":\"drained\""), "{log}");
+}
+
+#[test]
+fn a_draining_process_is_alive_and_not_ready_until_somebody_is_in_a_hurry() {
+    let mut server = Server::start(&["dev", "--set", "drain.grace=1h"], &[]);
+    server.wait_until_ready_is(200);
+    server.signal("TERM");
+    server.wait_for("\"message\":\"draining");
+    server.signal("TERM");
+    assert!(server.wait_until_ready_is(503).starts_with("draining\n"));
+    assert_eq!(server.get("/livez").0, 200);
+    server.signal("INT");
+    let (status, log) = server.wait();
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains("told to hurry: stopping at once"), "{log}");
+}
+
+#[test]
+fn without_nats_it_waits_and_says_for_what() {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nats = format!("nats://{closed}");
+    let mut server = Server::start(&["run", "--nats", &nats], &SMALL);
+    server.wait_for("NATS is not there yet");
+    let body = server.wait_until_ready_is(503);
+    assert!(body.contains("backbone: not ready: NATS is not there yet"), "{body}");
+    assert_eq!(server.get("/livez").0, 200, "a process that waits is alive");
+    server.signal("TERM");
+    let (status, log) = server.wait();
+    assert_eq!(status.code(), Some(0), "{log}");
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (code, _, error) = crate::server::run(&["dev", "--listen", &address, "--admin-listen", "127.0.0.1:0"]);
+    assert_eq!(code, 1);
+    assert!(error.contains(&format!("fanfare: cannot listen on {address} (listen): ")), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_of_another_shape_is_refused_with_a_sentence() {
+    let nats = Nats::start().await;
+    let first = Server::start(&["run", "--nats", &nats.url()], &SMALL);
+    first.wait_until_ready_is(200);
+    let mut command = crate::server::command(&["run", "--nats", &nats.url(), "--listen", "127.0.0.1:0"]);
+    command.args(["--control-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+    let output = command.envs(SMALL).env("FANFARE_BACKBONE_SHARDS", "3").output().unwrap();
+    let (code, _, error) = finished(output);
+    assert_eq!(code, 1, "{error}");
+    assert!(error.contains("fanfare: the backbone refuses these settings: "), "{error}");
+    first.signal("TERM");
+    let (_, log) = first.wait();
+    assert!(!log.contains(TOKEN), "logs carry no secrets:\n{log}");
+}
