@@ -24,8 +24,8 @@ impl NatsCluster {
             node.spawn();
             nodes.push(node);
         }
-        let cluster = Self { nodes };
-        for node in &cluster.nodes {
+        let mut cluster = Self { nodes };
+        for node in &mut cluster.nodes {
             node.ready().await;
         }
         cluster

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -66,15 +67,12 @@ impl Nats {
     }
 
     pub(crate) fn spawn(&mut self) {
-        let log = self.directory.path().join("nats.log");
         let child = Command::new(binary())
             .arg("-c")
             .arg(self.directory.path().join("nats.conf"))
-            .arg("-l")
-            .arg(log)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(fs::File::create(self.log_path()).expect("a writable temporary directory"))
             .kill_on_drop(true)
             .spawn();
         let child =
@@ -83,9 +81,15 @@ impl Nats {
     }
 
     /// Waits until the server says that it is healthy, JetStream included.
-    pub async fn ready(&self) {
-        eventually(&format!("{} to be healthy; its log: {}", self.name, self.log_path().display()), || async {
-            let health = monitor::get(self.monitor_port, "/healthz").await?;
+    pub async fn ready(&mut self) {
+        let (port, log) = (self.monitor_port, self.log_path());
+        let process = Mutex::new(self.process.as_mut());
+        eventually(&format!("{} to be healthy", self.name), || async {
+            let ended = process.lock().ok()?.as_mut().and_then(|process| process.try_wait().ok()?);
+            if let Some(status) = ended {
+                panic!("nats-server ended with {status}: {}", fs::read_to_string(&log).unwrap_or_default());
+            }
+            let health = monitor::get(port, "/healthz").await?;
             (health["status"] == "ok").then_some(())
         })
         .await;

@@ -1,7 +1,10 @@
 //! Starting against NATS servers of all kinds.
 
 use backbone::{Backbone, Config, NatsConfig, NatsTls, StartError};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use channels::{Secret, Tier};
+use nkeys::KeyPair;
 use testkit::{Nats, NatsOptions, free_port};
 
 use crate::checker::*;
@@ -116,6 +119,52 @@ async fn mutual_tls() {
     let without_client = NatsTls { cert_file: None, key_file: None, ..tls.clone() };
     assert!(Backbone::connect(&single(), &NatsConfig { tls: without_client, ..at(&nats) }).await.is_err());
     works(&Backbone::connect(&single(), &NatsConfig { tls, ..at(&nats) }).await.unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_credentials_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let (operator, user) = (KeyPair::new_operator(), KeyPair::new_user());
+    let (account, system) = (KeyPair::new_account(), KeyPair::new_account());
+    let limits = |storage| {
+        format!(
+            r#""limits":{{"subs":-1,"data":-1,"payload":-1,"imports":-1,"exports":-1,"wildcards":true,"conn":-1,"leaf":-1,
+            "mem_storage":{storage},"disk_storage":{storage},"streams":-1,"consumer":-1}},"type":"account","version":2"#
+        )
+    };
+    let operator_jwt = jwt(&operator, &operator, r#""type":"operator","version":2"#);
+    let user_jwt =
+        jwt(&account, &user, r#""pub":{},"sub":{},"subs":-1,"data":-1,"payload":-1,"type":"user","version":2"#);
+    let credentials = directory.path().join("fanfare.creds");
+    let text = format!(
+        "-----BEGIN NATS USER JWT-----\n{user_jwt}\n------END NATS USER JWT------\n\n\
+         -----BEGIN USER NKEY SEED-----\n{}\n------END USER NKEY SEED------\n",
+        user.seed().unwrap()
+    );
+    std::fs::write(&credentials, text).unwrap();
+    let accounts = [(&account, -1), (&system, 0)]
+        .map(|(account, storage)| format!("{}: {}", account.public_key(), jwt(&operator, account, &limits(storage))));
+    let extra = format!(
+        "operator: {operator_jwt}\nsystem_account: {}\nresolver: MEMORY\nresolver_preload: {{\n{}\n}}",
+        system.public_key(),
+        accounts.join("\n")
+    );
+    let nats = Nats::start_with(NatsOptions { extra }).await;
+    assert!(Backbone::connect(&single(), &at(&nats)).await.is_err());
+    let with = NatsConfig { credentials_file: Some(credentials), ..at(&nats) };
+    works(&Backbone::connect(&single(), &with).await.unwrap()).await;
+}
+
+/// A NATS JWT about `subject`, signed by `issuer`.
+fn jwt(issuer: &KeyPair, subject: &KeyPair, nats: &str) -> String {
+    let (issuer_id, subject_id) = (issuer.public_key(), subject.public_key());
+    let claims = format!(
+        r#"{{"jti":"test","iat":1700000000,"iss":"{issuer_id}","sub":"{subject_id}","name":"test","nats":{{{nats}}}}}"#
+    );
+    let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let signed = format!("{}.{}", encode(br#"{"typ":"JWT","alg":"ed25519-nkey"}"#), encode(claims.as_bytes()));
+    let signature = issuer.sign(signed.as_bytes()).unwrap();
+    format!("{signed}.{}", encode(&signature))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
