@@ -1,7 +1,10 @@
 //! Live delivery of one channel over core NATS, with its holes found and filled from the stream.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_nats::{Message, Subscriber};
@@ -10,6 +13,7 @@ use futures_util::StreamExt as _;
 use telemetry::metrics::DISCARDED;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::task::coop::{consume_budget, unconstrained};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, error, warn};
 
@@ -50,6 +54,8 @@ pub struct Attachment {
     log: Option<Log>,
     /// A message from another store, which is to be followed there.
     moved: Option<(Store, Message)>,
+    /// How many messages were read in a row without having to wait.
+    unbroken: usize,
     ready: VecDeque<Delivery>,
 }
 
@@ -87,6 +93,8 @@ struct LiveRecord {
 
 enum Event {
     Message(Option<Message>),
+    /// Everything that waited has been read, and so much had waited that some may have been dropped.
+    CaughtUp,
     Hint,
     Recheck,
 }
@@ -136,6 +144,7 @@ impl Attachment {
             head,
             log,
             moved: None,
+            unbroken: 0,
             ready: VecDeque::new(),
         }
     }
@@ -161,6 +170,11 @@ impl Attachment {
                 Event::Message(Some(message)) => self.on_message(message),
                 // The connection was closed for good: the process is ending.
                 Event::Message(None) => return std::future::pending().await,
+                Event::CaughtUp => {
+                    if let Some(log) = &mut self.log {
+                        log.recheck = Some(Instant::now());
+                    }
+                }
                 Event::Hint => self.on_hint(),
                 Event::Recheck => self.on_recheck().await,
             }
@@ -168,8 +182,12 @@ impl Attachment {
     }
 
     async fn event(&mut self) -> Event {
-        let Self { live, log, .. } = self;
-        let Some(log) = log else { return Event::Message(live.next().await) };
+        // Lets other tasks run if this one has been busy for long.
+        consume_budget().await;
+        let Self { shared, live, unbroken, log, .. } = self;
+        let capacity = shared.config.attach_buffer;
+        let message = poll_fn(|cx| poll_message(live, unbroken, capacity, cx));
+        let Some(log) = log else { return message.await };
         let recheck = async {
             match log.recheck {
                 Some(at) => sleep_until(at).await,
@@ -177,7 +195,7 @@ impl Attachment {
             }
         };
         tokio::select! {
-            message = live.next() => Event::Message(message),
+            event = message => event,
             // The sender lives as long as the registration.
             _ = log.hints.changed() => Event::Hint,
             () = recheck => Event::Recheck,
@@ -188,19 +206,18 @@ impl Attachment {
         let Some(headers) = &message.headers else {
             return self.deliver_passing(message.payload);
         };
-        let Some(stream) = headers.get(STREAM_HEADER).and_then(|name| self.shared.streams.by_name(name.as_str()))
-        else {
+        let (Some(name), Some(log)) = (headers.get(STREAM_HEADER), &mut self.log) else {
+            // Without a log: stored by a publisher that already knows of a new tier; passing on is all this one promises.
             return self.deliver_passing(message.payload);
         };
-        let Some(log) = &mut self.log else {
-            // Stored by a publisher that already knows of a new tier; passing on is all this tier promises.
-            return self.deliver_passing(message.payload);
-        };
-        let now = Instant::now();
-        if stream.store != log.store {
-            self.moved = Some((stream.store, message));
+        if name.as_str() != self.shared.streams.get(log.store, self.subjects.shard).name {
+            match self.shared.streams.by_name(name.as_str()) {
+                Some(other) => self.moved = Some((other.store, message)),
+                None => self.deliver_passing(message.payload),
+            }
             return;
         }
+        let now = Instant::now();
         if let Some(poked) = number(headers, POKE_HEADER) {
             if let Verdict::Missing { up_to } = log.continuity.on_head(poked, now) {
                 log.repair = Some(Repair::new(up_to, None));
@@ -361,6 +378,24 @@ impl Attachment {
         }
         for message in chunk.messages {
             self.deliver(message.sequence, message.stored_ns, message.payload);
+        }
+    }
+}
+
+/// The next message, and whether the buffer may have overflowed before.
+///
+/// A full buffer drops the newest messages and keeps the oldest, so on a channel that falls silent then nothing shows the
+/// loss. But whoever reads a buffer that was full reads at least its capacity without waiting once.
+fn poll_message(live: &mut Subscriber, unbroken: &mut usize, capacity: usize, cx: &mut Context<'_>) -> Poll<Event> {
+    // Unconstrained, because a task that has used up its budget is told to wait though messages are there.
+    match pin!(unconstrained(live.next())).poll(cx) {
+        Poll::Ready(message) => {
+            *unbroken += 1;
+            Poll::Ready(Event::Message(message))
+        }
+        Poll::Pending => {
+            let may_have_overflowed = std::mem::take(unbroken) >= capacity;
+            if may_have_overflowed { Poll::Ready(Event::CaughtUp) } else { Poll::Pending }
         }
     }
 }
