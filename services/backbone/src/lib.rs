@@ -73,7 +73,7 @@ impl Backbone {
                 let attachment = jetstream.attach(app, channel, tier).await?;
                 Ok(Attachment::JetStream(Box::new(attachment)))
             }
-            Self::Memory(memory) => Ok(Attachment::Memory(memory.attach(app, channel, tier))),
+            Self::Memory(memory) => Ok(Attachment::Memory(memory.attach(app, channel))),
         }
     }
 

@@ -2,33 +2,33 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use channels::Position;
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::mpsc::error::TryRecvError;
 
-use super::log::{Channel, Live};
+use super::log::{Channel, Listening, Live};
 use crate::attach::{Delivery, Gap};
 
 /// A channel's live records in this process.
 #[derive(Debug)]
 pub struct Attachment {
     channel: Arc<Channel>,
-    live: broadcast::Receiver<Live>,
-    head: u64,
+    listening: Listening,
     /// The newest sequence that was delivered or told as missing.
     known: u64,
-    stored: bool,
     ready: VecDeque<Delivery>,
 }
 
 impl Attachment {
-    pub(super) fn new(channel: Arc<Channel>, stored: bool) -> Self {
-        let (live, head) = channel.subscribe();
-        Self { channel, live, head, known: head, stored, ready: VecDeque::new() }
+    pub(super) fn new(channel: Arc<Channel>) -> Self {
+        let listening = channel.listen();
+        let known = listening.head;
+        Self { channel, listening, known, ready: VecDeque::new() }
     }
 
     pub(crate) fn head(&self) -> Position {
-        self.channel.position(self.head)
+        self.channel.position(self.listening.head)
     }
 
     pub(crate) async fn next(&mut self) -> Delivery {
@@ -36,23 +36,33 @@ impl Attachment {
             if let Some(delivery) = self.ready.pop_front() {
                 return delivery;
             }
-            match self.live.recv().await {
-                Ok(Live::Passing(record)) => return Delivery::Record(None, record),
-                Ok(Live::Stored { sequence, .. }) if sequence <= self.known => {}
-                Ok(Live::Stored { sequence, previous, record }) => {
-                    if previous > self.known {
-                        self.repair(previous);
-                    }
-                    self.known = sequence;
-                    self.ready.push_back(Delivery::Record(Some(self.channel.position(sequence)), record));
+            match self.listening.live.try_recv() {
+                Ok(live) => self.on_live(live),
+                // What was lost is newer than all that waited, and nothing newer may follow to show it.
+                Err(TryRecvError::Empty) if self.listening.overflowed.swap(false, Ordering::AcqRel) => {
+                    self.repair(self.channel.newest());
                 }
-                Err(RecvError::Lagged(_)) => {
-                    if self.stored {
-                        self.repair(self.channel.newest());
+                Err(TryRecvError::Empty) => {
+                    if let Some(live) = self.listening.live.recv().await {
+                        self.on_live(live);
                     }
                 }
                 // The channel, and with it the sender, is held by this attachment.
-                Err(RecvError::Closed) => return std::future::pending().await,
+                Err(TryRecvError::Disconnected) => return std::future::pending().await,
+            }
+        }
+    }
+
+    fn on_live(&mut self, live: Live) {
+        match live {
+            Live::Passing(record) => self.ready.push_back(Delivery::Record(None, record)),
+            Live::Stored { sequence, .. } if sequence <= self.known => {}
+            Live::Stored { sequence, previous, record } => {
+                if previous > self.known {
+                    self.repair(previous);
+                }
+                self.known = sequence;
+                self.ready.push_back(Delivery::Record(Some(self.channel.position(sequence)), record));
             }
         }
     }

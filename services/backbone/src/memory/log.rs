@@ -2,12 +2,12 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use channels::{Epoch, Position, Record};
 use parking_lot::Mutex;
-use tokio::sync::broadcast;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::time::Instant;
 
 use crate::history::{Direction, History, HistoryError, HistoryQuery, StoredRecord};
@@ -37,8 +37,26 @@ pub(super) struct Channel {
     /// made again never gives out a sequence twice.
     sequences: Arc<AtomicU64>,
     log: Mutex<Log>,
-    /// Bounded; a receiver that falls behind loses the oldest and repairs itself from the log.
-    live: broadcast::Sender<Live>,
+    /// Messages buffered for each listener.
+    buffer: usize,
+}
+
+/// Somebody attached.
+#[derive(Debug)]
+struct Listener {
+    /// Bounded; a full one loses the newest, and repairs itself from the log.
+    live: mpsc::Sender<Live>,
+    /// Set when something was lost.
+    overflowed: Arc<AtomicBool>,
+}
+
+/// A listener's end of live delivery.
+#[derive(Debug)]
+pub(super) struct Listening {
+    pub(super) live: mpsc::Receiver<Live>,
+    pub(super) overflowed: Arc<AtomicBool>,
+    /// The newest sequence when it began.
+    pub(super) head: u64,
 }
 
 #[derive(Debug)]
@@ -50,6 +68,7 @@ struct Log {
     accepted: HashMap<IdempotencyId, u64>,
     /// The ids of `accepted` in the order they lapse.
     lapses: VecDeque<(Instant, IdempotencyId)>,
+    listeners: Vec<Listener>,
 }
 
 #[derive(Clone, Debug)]
@@ -72,6 +91,18 @@ impl Log {
         }
     }
 
+    /// Tells all who listen, and forgets those who have gone.
+    fn tell(&mut self, live: &Live) {
+        self.listeners.retain(|listener| match listener.live.try_send(live.clone()) {
+            Ok(()) => true,
+            Err(TrySendError::Full(_)) => {
+                listener.overflowed.store(true, Ordering::Release);
+                true
+            }
+            Err(TrySendError::Closed(_)) => false,
+        });
+    }
+
     fn evict_oldest(&mut self) {
         if let Some(stored) = self.records.pop_front() {
             self.evicted = stored.sequence;
@@ -89,8 +120,9 @@ impl Channel {
             evicted: begin,
             accepted: HashMap::new(),
             lapses: VecDeque::new(),
+            listeners: Vec::new(),
         };
-        Self { epoch, sequences, log: Mutex::new(log), live: broadcast::channel(buffer).0 }
+        Self { epoch, sequences, log: Mutex::new(log), buffer }
     }
 
     /// Whether it holds nothing any more: no record and no remembered id.
@@ -108,15 +140,18 @@ impl Channel {
         self.position(self.log.lock().newest)
     }
 
-    pub(super) fn subscribe(&self) -> (broadcast::Receiver<Live>, u64) {
-        // Under the log's lock, so that nothing is stored between the head and the first live record.
-        let log = self.log.lock();
-        (self.live.subscribe(), log.newest)
+    pub(super) fn listen(&self) -> Listening {
+        let (sender, live) = mpsc::channel(self.buffer);
+        let overflowed = Arc::<AtomicBool>::default();
+        let mut log = self.log.lock();
+        // Those who have gone are otherwise forgotten by the next message only.
+        log.listeners.retain(|listener| !listener.live.is_closed());
+        log.listeners.push(Listener { live: sender, overflowed: Arc::clone(&overflowed) });
+        Listening { live, overflowed, head: log.newest }
     }
 
     pub(super) fn send(&self, record: Record) {
-        // An error means that nobody listens.
-        let _listeners = self.live.send(Live::Passing(Arc::new(record)));
+        self.log.lock().tell(&Live::Passing(Arc::new(record)));
     }
 
     pub(super) fn store(
@@ -149,8 +184,8 @@ impl Channel {
         while log.records.len() > limits.messages {
             log.evict_oldest();
         }
-        // Sent under the lock: the live order is the stored order. An error means that nobody listens.
-        let _listeners = self.live.send(Live::Stored { sequence, previous, record });
+        // Under the lock: the live order is the stored order.
+        log.tell(&Live::Stored { sequence, previous, record });
         drop(log);
         Published { position: Some(self.position(sequence)), duplicate: false }
     }

@@ -100,8 +100,8 @@ impl Memory {
         }
     }
 
-    pub(crate) fn attach(&self, app: &AppId, name: &ChannelName, tier: Tier) -> Attachment {
-        Attachment::new(self.channel(app, name), self.limits(tier).is_some())
+    pub(crate) fn attach(&self, app: &AppId, name: &ChannelName) -> Attachment {
+        Attachment::new(self.channel(app, name))
     }
 
     pub(crate) fn head(&self, app: &AppId, name: &ChannelName) -> Position {
