@@ -153,7 +153,7 @@ impl Kv {
 }
 
 /// The keys async-nats and the server both take.
-fn check(key: &str) -> Result<(), KvError> {
+pub(crate) fn check(key: &str) -> Result<(), KvError> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'/' | b'_' | b'=' | b'.');
     let dots = key.starts_with('.') || key.ends_with('.') || key.contains("..");
     if key.is_empty() || dots || !key.bytes().all(allowed) { Err(KvError::InvalidKey) } else { Ok(()) }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::kv::{Bucket, Kv, KvError};
+use crate::kv::{Bucket, Kv, KvError, check};
 use crate::{Backbone, jetstream, memory};
 
 /// Shortest lease: the backbone counts lifetimes in whole seconds.
@@ -36,8 +36,10 @@ pub struct Lease {
 }
 
 impl Backbone {
-    /// Takes the lease `key` for `ttl` (whole seconds, at least one), with a `value` others can read.
+    /// Takes the lease `key` for `ttl` (whole seconds, at least one), with a `value` others can read. No two holders may
+    /// use the same value: it is how a holder knows its own lease again.
     pub async fn lease(&self, key: &str, value: Bytes, ttl: Duration) -> Result<Lease, LeaseError> {
+        check(key).map_err(LeaseError::Unavailable)?;
         let kv = self.kv(Bucket::Leases);
         let ttl = ttl.max(MIN_TTL);
         let created = match &kv {
@@ -64,8 +66,19 @@ impl Lease {
                 self.revision = revision;
                 Ok(())
             }
-            Err(KvError::Exists | KvError::Conflict) => Err(LeaseError::Lost),
+            Err(KvError::Exists | KvError::Conflict) => self.recognise().await,
             Err(error @ (KvError::InvalidKey | KvError::Unavailable(_))) => Err(LeaseError::Unavailable(error)),
+        }
+    }
+
+    /// A renewal whose answer was lost has moved the revision on; the lease is held all the same.
+    async fn recognise(&mut self) -> Result<(), LeaseError> {
+        match self.kv.get(&self.key).await.map_err(LeaseError::Unavailable)? {
+            Some(entry) if entry.value == self.value && entry.revision > self.revision => {
+                self.revision = entry.revision;
+                Ok(())
+            }
+            Some(_) | None => Err(LeaseError::Lost),
         }
     }
 

@@ -85,11 +85,12 @@ impl Backbone {
         }
     }
 
-    /// The newest position of a channel, read where writes are decided. Sequence 0 if it has no stored record.
+    /// The newest position of a channel, read where writes are decided. For a channel without a stored record, a position
+    /// at which it had none.
     pub async fn head(&self, app: &AppId, channel: &ChannelName, tier: Tier) -> Result<Position, HistoryError> {
         match self {
             Self::JetStream(jetstream) => jetstream.head(app, channel, tier).await,
-            Self::Memory(memory) => Ok(memory.head(app, channel)),
+            Self::Memory(memory) => memory.head(app, channel, tier),
         }
     }
 

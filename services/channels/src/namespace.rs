@@ -7,7 +7,8 @@ pub const DEFAULT_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Shortest and longest retention of a persistent namespace. The backbone counts message lifetimes in whole seconds,
 /// and sizes its long streams for the longest.
-const RETENTION: std::ops::RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(30 * 24 * 60 * 60);
+const RETENTION: std::ops::RangeInclusive<Duration> =
+    Namespaces::SHORTEST_RETENTION..=Duration::from_secs(30 * 24 * 60 * 60);
 
 /// What the backbone promises for a channel's messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -49,6 +50,9 @@ pub enum InvalidNamespaces {
 }
 
 impl Namespaces {
+    /// Shortest retention of a persistent namespace.
+    pub const SHORTEST_RETENTION: Duration = Duration::from_secs(60);
+
     /// Checks `namespaces`.
     pub fn new(mut namespaces: Vec<Namespace>) -> Result<Self, InvalidNamespaces> {
         namespaces.sort_by(|a, b| b.prefix.len().cmp(&a.prefix.len()).then_with(|| a.prefix.cmp(&b.prefix)));

@@ -35,14 +35,16 @@ pub(super) struct Continuity {
     known_stored_ns: i64,
     /// When `known` was last seen to be the newest.
     verified: Instant,
+    /// Whether a head seen after `known` was delivered said so, rather than only its delivery.
+    seen_as_head: bool,
     /// How long the stream keeps messages.
     window: Duration,
 }
 
 impl Continuity {
     /// Begins at `head`, just read.
-    pub(super) fn new(head: u64, window: Duration, now: Instant) -> Self {
-        Self { known: head, known_stored_ns: 0, verified: now, window }
+    pub(super) fn new(head: u64, head_stored_ns: i64, window: Duration, now: Instant) -> Self {
+        Self { known: head, known_stored_ns: head_stored_ns, verified: now, seen_as_head: true, window }
     }
 
     pub(super) fn known(&self) -> u64 {
@@ -60,7 +62,11 @@ impl Continuity {
         }
         // Below what is known, the predecessor was deleted or has expired.
         let certain = previous == self.known && self.known != 0;
-        if certain || self.nothing_can_have_expired(now) { Verdict::InOrder } else { Verdict::Unknown }
+        if certain || (self.nothing_can_have_expired(now) && !self.is_far_behind(stored_ns)) {
+            Verdict::InOrder
+        } else {
+            Verdict::Unknown
+        }
     }
 
     /// Somebody read, or was told, that the channel's newest sequence is `head`. Lower than known is a lagging
@@ -69,8 +75,10 @@ impl Continuity {
         if head > self.known {
             return Verdict::Missing { up_to: head };
         }
-        if head == self.known || head == 0 {
+        // An empty log proves that nothing new came only while whatever came would still be there.
+        if head == self.known || (head == 0 && self.nothing_can_have_expired(now)) {
             self.verified = now;
+            self.seen_as_head = true;
         }
         Verdict::InOrder
     }
@@ -80,6 +88,14 @@ impl Continuity {
         self.known = sequence;
         self.known_stored_ns = stored_ns;
         self.verified = now;
+        self.seen_as_head = false;
+    }
+
+    /// Whether a record was stored so long after `known` that others between them may have expired. Looks at the
+    /// stream's clock, since a record may have waited in a buffer for long before it is looked at.
+    fn is_far_behind(&self, stored_ns: i64) -> bool {
+        let apart = u64::try_from(stored_ns.saturating_sub(self.known_stored_ns)).unwrap_or(0);
+        !self.seen_as_head && self.known_stored_ns != 0 && Duration::from_nanos(apart) + SLACK >= self.window
     }
 
     /// Whether a record stored since `known` was last seen to be the newest must still be in the stream.
@@ -96,7 +112,7 @@ mod tests {
 
     fn at(head: u64) -> (Continuity, Instant) {
         let now = Instant::now();
-        (Continuity::new(head, WINDOW, now), now)
+        (Continuity::new(head, 0, WINDOW, now), now)
     }
 
     #[test]
@@ -130,8 +146,26 @@ mod tests {
         assert_eq!(check.on_record(12, 0, 1, late), Verdict::Unknown);
         assert_eq!(check.on_record(12, 3, 1, late), Verdict::Unknown);
         assert_eq!(check.on_record(12, 7, 1, late), Verdict::InOrder, "the predecessor itself is exact");
+        assert_eq!(check.on_head(0, now + Duration::from_secs(200)), Verdict::InOrder);
+        assert_eq!(check.on_record(12, 0, 1, late), Verdict::InOrder, "the log was seen to be empty meanwhile");
+    }
+
+    #[test]
+    fn an_empty_log_after_long_ignorance_proves_nothing() {
+        let (mut check, now) = at(7);
+        let late = now + WINDOW;
         assert_eq!(check.on_head(0, late), Verdict::InOrder);
-        assert_eq!(check.on_record(12, 0, 1, late), Verdict::InOrder);
+        assert_eq!(check.on_record(12, 0, 1, late), Verdict::Unknown, "8 to 11 may have come and expired");
+    }
+
+    #[test]
+    fn a_record_that_waited_long_in_a_buffer_verifies_nothing() {
+        let (mut check, now) = at(0);
+        let window_ns = i64::try_from(WINDOW.as_nanos()).unwrap();
+        check.advance(7, 1_000, now);
+        assert_eq!(check.on_record(12, 0, 1_000 + window_ns, now), Verdict::Unknown);
+        check.on_head(7, now);
+        assert_eq!(check.on_record(12, 0, 1_000 + window_ns, now), Verdict::InOrder, "a head said that it was quiet");
     }
 
     #[test]

@@ -29,6 +29,9 @@ pub(super) const MAX_SUBJECTS: usize = 512;
 /// Most messages in one answer, its end included: what a subscription on the reads' connection must be able to hold.
 pub(super) const MAX_ANSWERS: usize = 2 * MAX_SUBJECTS;
 
+/// The server's code for "there is no such message", as opposed to "there is no such stream".
+const NO_MESSAGE_FOUND: u32 = 10037;
+
 /// A message as stored.
 #[derive(Clone, Debug)]
 pub(super) struct Stored {
@@ -126,9 +129,9 @@ impl Reader {
     }
 
     /// The newest message of each subject that has one, as some replica has them; at most [`MAX_SUBJECTS`] subjects.
-    pub(super) async fn heads(&self, stream: &str, subjects: &[&str]) -> Result<Vec<Stored>, ReadError> {
-        let request = Request { multi_last: subjects, ..Request::EMPTY };
-        Ok(self.direct(stream, &request).await?.messages)
+    /// If some are `pending`, the answer had no room for them: ask again for those that are not in it.
+    pub(super) async fn heads(&self, stream: &str, subjects: &[&str]) -> Result<Batch, ReadError> {
+        self.direct(stream, &Request { multi_last: subjects, max_bytes: Some(MAX_BYTES), ..Request::EMPTY }).await
     }
 
     /// The newest message of `subject`, as the leader has it.
@@ -146,8 +149,12 @@ impl Reader {
         self.leader(stream, &from.request(subject)).await
     }
 
-    /// The newest value and revision of a key-value subject, as the leader has it; none if it is deleted.
-    pub(super) async fn leader_entry(&self, stream: &str, subject: &str) -> Result<Option<(u64, Bytes)>, ReadError> {
+    /// The newest revision of a key-value subject, as the leader has it, with its value unless that was a removal.
+    pub(super) async fn leader_entry(
+        &self,
+        stream: &str,
+        subject: &str,
+    ) -> Result<Option<(u64, Option<Bytes>)>, ReadError> {
         let request = Request { last_by_subj: Some(subject), ..Request::EMPTY };
         let Some(message) = self.leader_message(stream, &request).await? else { return Ok(None) };
         // Deletions and lapsed leases leave a message with headers that say so; values have none of these.
@@ -155,7 +162,7 @@ impl Reader {
         let headers = String::from_utf8_lossy(&headers);
         let deleted = headers.contains("KV-Operation:") || headers.contains("Nats-Marker-Reason:");
         let stored = message.stored()?;
-        Ok((!deleted).then_some((stored.sequence, stored.payload)))
+        Ok(Some((stored.sequence, (!deleted).then_some(stored.payload))))
     }
 
     async fn direct(&self, stream: &str, request: &Request<'_>) -> Result<Batch, ReadError> {
@@ -198,8 +205,9 @@ impl Reader {
             serde_json::from_slice(&answer.payload).map_err(|error| ReadError::Unexpected(error.to_string()))?;
         match answer {
             LeaderAnswer { message: Some(message), .. } => Ok(Some(message)),
-            LeaderAnswer { error: Some(error), .. } if error.code == 404 => Ok(None),
-            LeaderAnswer { error: Some(error), .. } if error.code == 503 => Err(ReadError::NoResponders),
+            LeaderAnswer { error: Some(error), .. } if error.err_code == NO_MESSAGE_FOUND => Ok(None),
+            // Also a stream that is gone for the moment: it will be made anew.
+            LeaderAnswer { error: Some(error), .. } if matches!(error.code, 404 | 503) => Err(ReadError::NoResponders),
             LeaderAnswer { error, .. } => {
                 let (code, description) = error.map(|error| (error.code, error.description)).unwrap_or_default();
                 Err(unexpected(code, Some(&description)))
@@ -238,6 +246,8 @@ struct LeaderMessage {
 #[derive(Deserialize, Default)]
 struct LeaderError {
     code: u16,
+    #[serde(default)]
+    err_code: u32,
     #[serde(default)]
     description: String,
 }

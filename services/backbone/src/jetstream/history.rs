@@ -1,12 +1,12 @@
 //! History over JetStream: bounds become sequences, reads go in small pieces, identical ones are made once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use channels::{AppId, ChannelName, Position, Tier};
 use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, Shared as SharedFuture};
+use futures_util::future::{BoxFuture, Shared as SharedFuture, WeakShared};
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, error};
@@ -28,39 +28,72 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 const SPAN_PER_MESSAGE: u64 = 16;
 
 type Answer = Result<Arc<History>, HistoryError>;
-type Reading = SharedFuture<BoxFuture<'static, Answer>>;
+type Reading = WeakShared<BoxFuture<'static, Answer>>;
 
 /// Reads under way, so that a crowd that asks the same at once costs one read. The channel's head is part of what is
 /// asked: whoever comes after another message was accepted must not be given an answer without it.
+///
+/// Held weakly: a read that everybody has stopped waiting for ends, and gives its turn back.
 #[derive(Debug, Default)]
 pub(super) struct Coalesced(Mutex<HashMap<(HistoryQuery, Position), Reading>>);
 
 impl JetStream {
     pub(crate) async fn history(&self, query: HistoryQuery) -> Result<History, HistoryError> {
-        let head = self.head(&query.app, &query.channel, query.tier).await?;
-        if [query.after, query.before].into_iter().flatten().any(|bound| bound.epoch != head.epoch) {
+        let (mut head, mut is_empty) = self.newest_place(&query.app, &query.channel, query.tier).await?;
+        let bounds = [query.after, query.before].into_iter().flatten();
+        if bounds.clone().any(|bound| bound.epoch == head.epoch && bound.sequence > head.sequence) {
+            // A place that this log has not reached: it may have been made anew a moment ago.
+            self.recheck_epoch(&query).await?;
+            (head, is_empty) = self.newest_place(&query.app, &query.channel, query.tier).await?;
+        }
+        if bounds.clone().any(|bound| bound.epoch != head.epoch) {
             return Err(HistoryError::OtherEpoch { head });
         }
-        let reading = {
-            let mut under_way = self.shared.coalesced.0.lock();
-            under_way.retain(|_, reading| reading.peek().is_none());
-            let begin = || {
-                let (shared, query) = (Arc::clone(&self.shared), query.clone());
-                async move { retry(|| shared.read_history(&query, head)).await.map(Arc::new) }.boxed().shared()
-            };
-            under_way.entry((query.clone(), head)).or_insert_with(begin).clone()
-        };
-        reading.await.map(Arc::unwrap_or_clone)
+        if is_empty {
+            return Ok(History { records: Vec::new(), more: false, complete: true, head });
+        }
+        self.reading(query, head).await.map(Arc::unwrap_or_clone)
+    }
+
+    /// Joins the read of the same that is under way, or begins it.
+    fn reading(&self, query: HistoryQuery, head: Position) -> SharedFuture<BoxFuture<'static, Answer>> {
+        let mut under_way = self.shared.coalesced.0.lock();
+        under_way.retain(|_, reading| reading.upgrade().is_some_and(|reading| reading.peek().is_none()));
+        let key = (query, head);
+        if let Some(reading) = under_way.get(&key).and_then(WeakShared::upgrade) {
+            return reading;
+        }
+        let (shared, query) = (Arc::clone(&self.shared), key.0.clone());
+        let reading = async move { retry(|| shared.read_history(&query, head)).await.map(Arc::new) }.boxed().shared();
+        under_way.extend(reading.downgrade().map(|weak| (key, weak)));
+        reading
+    }
+
+    async fn recheck_epoch(&self, query: &HistoryQuery) -> Result<(), HistoryError> {
+        let store = Store::of(query.tier).ok_or(HistoryError::NotStored)?;
+        let shard = self.shared.subjects(&query.app, &query.channel).shard;
+        let recheck = self.shared.streams.recheck_epoch(self.shared.streams.get(store, shard)).await;
+        recheck.map(drop).map_err(|_| HistoryError::Unavailable)
     }
 
     pub(crate) async fn head(&self, app: &AppId, channel: &ChannelName, tier: Tier) -> Result<Position, HistoryError> {
+        Ok(self.newest_place(app, channel, tier).await?.0)
+    }
+
+    /// The channel's head, and whether it has no message.
+    async fn newest_place(
+        &self,
+        app: &AppId,
+        channel: &ChannelName,
+        tier: Tier,
+    ) -> Result<(Position, bool), HistoryError> {
         let store = Store::of(tier).ok_or(HistoryError::NotStored)?;
         let subjects = self.shared.subjects(app, channel);
         let stream = self.shared.streams.get(store, subjects.shard);
         self.shared.streams.ensure(stream).await.map_err(|_| HistoryError::Unavailable)?;
         let subject = subjects.stored(store);
-        let sequence = retry(|| self.shared.read_head(stream, &subject)).await?;
-        Ok(Position { epoch: stream.epoch(), sequence })
+        let head = retry(|| self.shared.read_head(stream, &subject)).await?;
+        Ok((Position { epoch: stream.epoch(), sequence: head.sequence }, head.is_empty))
     }
 }
 
@@ -102,14 +135,15 @@ impl Shared {
             let beyond = self.sequence_at(stream, subject, to_ns(end_ms.saturating_add(1)), head_sequence).await?;
             target = target.min(beyond.saturating_sub(1));
         }
-        let complete = match query.after {
-            Some(position) => self.is_complete(stream, subject, position.sequence, head_sequence).await?,
-            None => true,
-        };
         let limit = query.limit.clamp(1, HistoryQuery::MAX_LIMIT);
         let mut messages = match query.direction {
             Direction::Forward => self.first_messages(stream, subject, after, target, limit + 1).await?,
             Direction::Backward => self.last_messages(stream, subject, after, target, limit + 1).await?,
+        };
+        // Looked at afterwards: what was there then was there all the time.
+        let complete = match query.after {
+            Some(position) => self.is_complete(stream, subject, position.sequence, head_sequence).await?,
+            None => true,
         };
         let more = messages.len() > limit;
         messages.truncate(limit);
@@ -126,7 +160,7 @@ impl Shared {
         if chunk.anchor_found {
             return Ok(true);
         }
-        let few = chunk.remaining.is_some_and(|count| count < self.streams.messages_per_channel(stream.store));
+        let few = chunk.remaining < self.streams.messages_per_channel(stream.store);
         Ok(few && self.nothing_expired_after(stream, after).await?)
     }
 
@@ -168,19 +202,40 @@ impl Shared {
         let wanted = count as u64;
         let beyond = self.count_from(stream, subject, target + 1).await?;
         let mut span = wanted.saturating_mul(SPAN_PER_MESSAGE);
-        let mut start = after;
-        while target.saturating_sub(span) > after {
-            let candidate = target - span;
-            if self.count_from(stream, subject, candidate + 1).await?.saturating_sub(beyond) >= wanted {
-                start = candidate;
-                break;
-            }
+        loop {
+            let start = target.saturating_sub(span).max(after);
             span = span.saturating_mul(4);
+            let may_do =
+                start == after || self.count_from(stream, subject, start + 1).await?.saturating_sub(beyond) >= wanted;
+            if !may_do {
+                continue;
+            }
+            let messages = self.newest_of(stream, subject, start, target, count).await?;
+            // The replicas that counted may have disagreed.
+            if messages.len() >= count || start == after {
+                return Ok(messages);
+            }
         }
-        let mut messages = self.first_messages(stream, subject, start, target, usize::MAX).await?;
-        messages.reverse();
-        messages.truncate(count);
-        Ok(messages)
+    }
+
+    /// Reads everything in `(after, target]` and keeps the last `count`, newest first.
+    async fn newest_of(
+        &self,
+        stream: &ShardStream,
+        subject: &str,
+        mut after: u64,
+        target: u64,
+        count: usize,
+    ) -> Result<Vec<Stored>, ReadError> {
+        let mut newest = VecDeque::new();
+        while after < target {
+            let chunk = self.chunk(stream, subject, after, target).await?;
+            let Some(last) = chunk.messages.last() else { break };
+            after = last.sequence;
+            newest.extend(chunk.messages);
+            newest.drain(..newest.len().saturating_sub(count));
+        }
+        Ok(newest.into_iter().rev().collect())
     }
 
     /// How many messages of the channel have this sequence or a later one, as some replica has them.

@@ -5,9 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use async_nats::jetstream::context::{PublishError as NatsError, PublishErrorKind};
-use async_nats::jetstream::kv::{
-    self, CreateErrorKind, DeleteErrorKind, Operation, Store, UpdateErrorKind, WatchErrorKind,
-};
+use async_nats::jetstream::kv::{self, Operation, PurgeErrorKind, Store, WatchErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::StorageType;
 use async_nats::jetstream::{self, Context};
@@ -18,8 +16,8 @@ use super::direct::{ReadError, Reader};
 use crate::config::{Config, StartError};
 use crate::kv::{Bucket, Entry, KvError, WatchEvent};
 
-/// How long the marker of a lapsed lease stays, for watchers that are away at that moment.
-const MARKER_TTL: Duration = Duration::from_secs(60);
+/// How long the marker of a removed key or lapsed lease stays, for watchers that are away at that moment.
+const MARKER_TTL: Duration = Duration::from_secs(60 * 60);
 
 /// How long a watch waits for an entry before it looks whether there is any.
 const EMPTY_CHECK: Duration = Duration::from_secs(1);
@@ -46,7 +44,7 @@ pub(super) async fn prepare(
         history: 1,
         storage: StorageType::File,
         num_replicas: config.replicas,
-        limit_markers: (bucket == Bucket::Leases).then_some(MARKER_TTL),
+        limit_markers: Some(MARKER_TTL),
         ..kv::Config::default()
     };
     let unreachable = |error: &dyn Error| StartError::Unreachable(format!("bucket {name}: {error}"));
@@ -55,7 +53,14 @@ pub(super) async fn prepare(
         Err(_) => context.create_key_value(kv_config).await.map_err(|error| unreachable(&error))?,
     };
     let current = store.status().await.map_err(|error| unreachable(&error))?.info.config.clone();
-    if current.num_replicas != config.replicas {
+    if current.num_replicas > config.replicas {
+        return Err(StartError::Refused(format!(
+            "this cluster keeps {} copies of everything, but {} are configured; lowering it would break what was promised \
+             of messages already acknowledged",
+            current.num_replicas, config.replicas
+        )));
+    }
+    if current.num_replicas < config.replicas {
         let upgraded = jetstream::stream::Config { num_replicas: config.replicas, ..current };
         let update = context.update_stream(upgraded).await;
         update.map_err(|error| super::streams::start_error(name, &error))?;
@@ -67,35 +72,37 @@ pub(super) async fn prepare(
 impl Kv {
     /// From the leader: a replica may lag behind the last write, and a compare-and-swap built on it would be refused.
     pub(crate) async fn get(&self, key: &str) -> Result<Option<Entry>, KvError> {
-        let found = self.reader.leader_entry(&self.store.stream_name, &self.subject(key)).await.map_err(unavailable)?;
-        Ok(found.map(|(revision, value)| Entry { key: key.to_owned(), value, revision }))
+        let newest = self.newest(key).await?;
+        let to_entry =
+            |(revision, value): (u64, Option<Bytes>)| value.map(|value| Entry { key: key.to_owned(), value, revision });
+        Ok(newest.and_then(to_entry))
     }
 
     pub(crate) async fn create(&self, key: &str, value: Bytes) -> Result<u64, KvError> {
-        self.store.create(key, value).await.map_err(|error| match error.kind() {
-            CreateErrorKind::AlreadyExists => KvError::Exists,
-            CreateErrorKind::InvalidKey => KvError::InvalidKey,
-            CreateErrorKind::Publish | CreateErrorKind::Ack | CreateErrorKind::Other => unavailable(error),
-        })
+        self.create_new(key, value, None).await
     }
 
     pub(crate) async fn create_expiring(&self, key: &str, value: Bytes, ttl: Duration) -> Result<u64, KvError> {
-        self.store.create_with_ttl(key, value, ttl).await.map_err(|error| match error.kind() {
-            CreateErrorKind::AlreadyExists => KvError::Exists,
-            CreateErrorKind::InvalidKey => KvError::InvalidKey,
-            CreateErrorKind::Publish | CreateErrorKind::Ack | CreateErrorKind::Other => unavailable(error),
-        })
+        self.create_new(key, value, Some(ttl)).await
+    }
+
+    /// The library's own `create` looks at a replica, and forgets the lifetime when the key was removed before.
+    async fn create_new(&self, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<u64, KvError> {
+        let expected = match self.newest(key).await? {
+            None => 0,
+            Some((removal, None)) => removal,
+            Some((_, Some(_))) => return Err(KvError::Exists),
+        };
+        match self.write(key, value, Some(expected), ttl).await {
+            Err(KvError::Conflict) => Err(KvError::Exists),
+            result => result,
+        }
     }
 
     pub(crate) async fn update(&self, key: &str, value: Bytes, revision: u64) -> Result<u64, KvError> {
-        self.store.update(key, value, revision).await.map_err(|error| match error.kind() {
-            UpdateErrorKind::WrongLastRevision => KvError::Conflict,
-            UpdateErrorKind::InvalidKey => KvError::InvalidKey,
-            UpdateErrorKind::TimedOut | UpdateErrorKind::Other => unavailable(error),
-        })
+        self.write(key, value, Some(revision), None).await
     }
 
-    /// The library's own `put` and `update` carry no lifetime: either would make the key permanent.
     pub(crate) async fn update_expiring(
         &self,
         key: &str,
@@ -103,29 +110,52 @@ impl Kv {
         revision: u64,
         ttl: Duration,
     ) -> Result<u64, KvError> {
-        let message = PublishMessage::build().payload(value).expected_last_subject_sequence(revision).ttl(ttl);
+        self.write(key, value, Some(revision), Some(ttl)).await
+    }
+
+    pub(crate) async fn put(&self, key: &str, value: Bytes) -> Result<u64, KvError> {
+        self.write(key, value, None, None).await
+    }
+
+    /// Leaves a marker that watchers see, and that goes by itself: otherwise the bucket would grow by every key that ever
+    /// was.
+    pub(crate) async fn remove(&self, key: &str, revision: Option<u64>) -> Result<(), KvError> {
+        let removed = match revision {
+            Some(revision) => self.store.purge_expect_revision_with_ttl(key, revision, MARKER_TTL).await,
+            None => self.store.purge_with_ttl(key, MARKER_TTL).await,
+        };
+        removed.map_err(|error| match error.kind() {
+            PurgeErrorKind::WrongLastRevision => KvError::Conflict,
+            PurgeErrorKind::InvalidKey => KvError::InvalidKey,
+            _ => unavailable(error),
+        })
+    }
+
+    async fn newest(&self, key: &str) -> Result<Option<(u64, Option<Bytes>)>, KvError> {
+        self.reader.leader_entry(&self.store.stream_name, &self.subject(key)).await.map_err(unavailable)
+    }
+
+    /// Sets a key if its newest revision is `expected`, for `ttl` if given.
+    async fn write(
+        &self,
+        key: &str,
+        value: Bytes,
+        expected: Option<u64>,
+        ttl: Option<Duration>,
+    ) -> Result<u64, KvError> {
+        let mut message = PublishMessage::build().payload(value);
+        if let Some(expected) = expected {
+            message = message.expected_last_subject_sequence(expected);
+        }
+        if let Some(ttl) = ttl {
+            message = message.ttl(ttl);
+        }
         let failed = |error: NatsError| match error.kind() {
             PublishErrorKind::WrongLastSequence => KvError::Conflict,
             _ => unavailable(error),
         };
         let ack = self.context.send_publish(self.subject(key), message).await.map_err(failed)?;
         Ok(ack.await.map_err(failed)?.sequence)
-    }
-
-    pub(crate) async fn put(&self, key: &str, value: Bytes) -> Result<u64, KvError> {
-        self.store.put(key, value).await.map_err(unavailable)
-    }
-
-    pub(crate) async fn remove(&self, key: &str, revision: Option<u64>) -> Result<(), KvError> {
-        let removed = match revision {
-            Some(revision) => self.store.delete_expect_revision(key, Some(revision)).await,
-            None => self.store.delete(key).await,
-        };
-        removed.map_err(|error| match error.kind() {
-            DeleteErrorKind::WrongLastRevision => KvError::Conflict,
-            DeleteErrorKind::InvalidKey => KvError::InvalidKey,
-            DeleteErrorKind::TimedOut | DeleteErrorKind::Other => unavailable(error),
-        })
     }
 
     pub(crate) async fn watch(&self) -> Result<Watch, KvError> {

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_nats::{Message, Subscriber};
-use channels::{Epoch, Position};
+use channels::{Epoch, Namespaces, Position, Tier};
 use futures_util::StreamExt as _;
 use telemetry::metrics::DISCARDED;
 use tokio::sync::watch;
@@ -65,6 +65,8 @@ struct Log {
     store: Store,
     epoch: Epoch,
     continuity: Continuity,
+    /// How long the channel's messages live.
+    window: Duration,
     /// Where comparisons of heads made for all channels at once come in.
     hints: watch::Receiver<Hint>,
     _registration: Registration,
@@ -76,8 +78,6 @@ struct Log {
 #[derive(Debug)]
 struct Repair {
     up_to: u64,
-    /// Whether it is settled that the records read so far directly follow what is known.
-    anchored: bool,
     /// The record whose arrival showed the hole; delivered when the hole is filled.
     then: Option<LiveRecord>,
     pause: Duration,
@@ -106,26 +106,25 @@ impl Attachment {
     pub(super) async fn begin(
         jetstream: &JetStream,
         subjects: ChannelSubjects,
-        store: Option<Store>,
+        tier: Tier,
     ) -> Result<Self, AttachError> {
         let shared = &jetstream.shared;
         let live = shared.live.subscribe(subjects.delivery()).await;
         let live = live.map_err(|error| AttachError::Unavailable(Box::new(error)))?;
-        let Some(store) = store else {
-            // A round trip on the same connection: the server has seen the subscription.
-            shared.round_trip().await.map_err(|error| AttachError::Unavailable(Box::new(error)))?;
-            sleep(shared.config.attach_settle).await;
+        let Some(store) = Store::of(tier) else {
+            shared.settle().await.map_err(|error| AttachError::Unavailable(Box::new(error)))?;
             let head = Position { epoch: Epoch::new(0), sequence: 0 };
             return Ok(Self::new(jetstream, subjects, live, head, None));
         };
         let stream = shared.streams.get(store, subjects.shard);
         shared.streams.ensure(stream).await.map_err(|error| AttachError::Unavailable(Box::new(error)))?;
-        let mut log = Log::begin(shared, stream, subjects.stored(store), 0);
-        sleep(shared.config.attach_settle).await;
+        let window = shared.streams.lifetime(tier);
+        let mut log = Log::begin(shared, stream, subjects.stored(store), 0, window);
+        shared.settle().await.map_err(|error| AttachError::Unavailable(Box::new(error)))?;
         let head = shared.read_head(stream, &subjects.stored(store)).await;
         let head = head.map_err(|error| AttachError::Unavailable(Box::new(error)))?;
-        log.continuity = Continuity::new(head, shared.streams.window(store), Instant::now());
-        let head = Position { epoch: log.epoch, sequence: head };
+        log.continuity = Continuity::new(head.sequence, head.stored_ns, window, Instant::now());
+        let head = Position { epoch: log.epoch, sequence: head.sequence };
         Ok(Self::new(jetstream, subjects, live, head, Some(log)))
     }
 
@@ -210,17 +209,18 @@ impl Attachment {
             // Without a log: stored by a publisher that already knows of a new tier; passing on is all this one promises.
             return self.deliver_passing(message.payload);
         };
-        if name.as_str() != self.shared.streams.get(log.store, self.subjects.shard).name {
-            match self.shared.streams.by_name(name.as_str()) {
-                Some(other) => self.moved = Some((other.store, message)),
-                None => self.deliver_passing(message.payload),
+        let is_own = name.as_str() == self.shared.streams.get(log.store, self.subjects.shard).name;
+        if let Some(poked) = number(headers, POKE_HEADER) {
+            // One about another log is from a publisher that does not know of a new tier yet.
+            if is_own && let Verdict::Missing { up_to } = log.continuity.on_head(poked, Instant::now()) {
+                log.repair = Some(Repair::new(up_to, None));
             }
             return;
         }
-        let now = Instant::now();
-        if let Some(poked) = number(headers, POKE_HEADER) {
-            if let Verdict::Missing { up_to } = log.continuity.on_head(poked, now) {
-                log.repair = Some(Repair::new(up_to, None));
+        if !is_own {
+            match self.shared.streams.by_name(name.as_str()) {
+                Some(other) => self.moved = Some((other.store, message)),
+                None => self.deliver_passing(message.payload),
             }
             return;
         }
@@ -229,7 +229,7 @@ impl Attachment {
         let time = headers.get("Nats-Time-Stamp").map(|time| parse_time(time.as_str()));
         let stored_ns = time.and_then(Result::ok).unwrap_or(0);
         let record = LiveRecord { sequence, previous, stored_ns, payload: message.payload };
-        self.on_record(record, now);
+        self.on_record(record, Instant::now());
     }
 
     /// The channel's tier has changed, so its order goes on in another stream, which this process may not know yet.
@@ -241,7 +241,12 @@ impl Attachment {
             return sleep(MAX_RETRY_PAUSE).await;
         }
         let previous = message.headers.as_ref().and_then(|headers| number(headers, "Nats-Last-Sequence")).unwrap_or(0);
-        let log = Log::begin(&self.shared, stream, self.subjects.stored(*store), previous);
+        // The new rule is not known here, so messages may live as short as any rule may say.
+        let window = match store {
+            Store::Recoverable => self.shared.streams.window(Store::Recoverable),
+            Store::Persistent => Namespaces::SHORTEST_RETENTION,
+        };
+        let log = Log::begin(&self.shared, stream, self.subjects.stored(*store), previous, window);
         let resumes = Position { epoch: log.epoch, sequence: previous };
         if let Some(old) = self.log.replace(log) {
             let after = Position { epoch: old.epoch, sequence: old.continuity.known() };
@@ -275,7 +280,7 @@ impl Attachment {
             let after = Position { epoch: log.epoch, sequence: log.continuity.known() };
             let resumes = Position { epoch: hint.epoch, sequence: 0 };
             log.epoch = hint.epoch;
-            log.continuity = Continuity::new(0, self.shared.streams.window(log.store), now);
+            log.continuity = Continuity::new(0, 0, log.window, now);
             self.ready.push_back(Delivery::Gap(Gap { after, resumes }));
         }
         if let Verdict::Missing { up_to } = log.continuity.on_head(hint.head, now) {
@@ -286,9 +291,10 @@ impl Attachment {
     async fn on_recheck(&mut self) {
         let Some(log) = &mut self.log else { return };
         let stream = self.shared.streams.get(log.store, self.subjects.shard);
-        match self.shared.read_head(stream, &self.subjects.stored(log.store)).await {
-            Ok(head) => {
+        match self.shared.newest(stream, &self.subjects.stored(log.store)).await {
+            Ok(newest) => {
                 log.recheck = None;
+                let head = newest.map_or(0, |newest| newest.sequence);
                 if let Verdict::Missing { up_to } = log.continuity.on_head(head, Instant::now()) {
                     log.repair = Some(Repair::new(up_to, None));
                 }
@@ -366,17 +372,19 @@ impl Attachment {
         let Some(repair) = &mut log.repair else { return };
         repair.pause = RETRY_PAUSE;
         let up_to = repair.up_to;
-        let messages_per_channel = self.shared.streams.messages_per_channel(log.store);
-        let anchored = repair.anchored || is_anchored(&chunk, &log.continuity, up_to, messages_per_channel);
-        repair.anchored = true;
-        let Some(first) = chunk.messages.first() else {
+        let anchored = is_anchored(&chunk, &log.continuity, self.shared.streams.messages_per_channel(log.store));
+        let mut messages = chunk.messages;
+        let Some(last) = messages.last() else {
             // The leader itself has nothing of what is missing.
             return self.tell_gap(up_to);
         };
         if !anchored {
-            self.tell_gap(first.sequence - 1);
+            // Messages may have been evicted while these were read, so even between them there may be holes.
+            let before_last = last.sequence - 1;
+            messages.drain(..messages.len() - 1);
+            self.tell_gap(before_last);
         }
-        for message in chunk.messages {
+        for message in messages {
             self.deliver(message.sequence, message.stored_ns, message.payload);
         }
     }
@@ -402,13 +410,14 @@ fn poll_message(live: &mut Subscriber, unbroken: &mut usize, capacity: usize, cx
 
 impl Log {
     /// Takes part in comparisons of heads from now on; everything up to `known` counts as delivered.
-    fn begin(shared: &Shared, stream: &ShardStream, subject: String, known: u64) -> Self {
+    fn begin(shared: &Shared, stream: &ShardStream, subject: String, known: u64, window: Duration) -> Self {
         let (registration, hints) = shared.repairs.register(stream, subject);
         let now = Instant::now();
         Self {
             store: stream.store,
             epoch: stream.epoch(),
-            continuity: Continuity::new(known, shared.streams.window(stream.store), now),
+            continuity: Continuity::new(known, 0, window, now),
+            window,
             hints,
             _registration: registration,
             recheck: Some(now + RECHECK_AFTER),
@@ -419,14 +428,12 @@ impl Log {
 
 impl Repair {
     fn new(up_to: u64, then: Option<LiveRecord>) -> Self {
-        Self { up_to, anchored: false, then, pause: RETRY_PAUSE }
+        Self { up_to, then, pause: RETRY_PAUSE }
     }
 }
 
-/// Whether `chunk` directly follows what is known, or records in front of it may have been evicted or have expired.
-fn is_anchored(chunk: &Chunk, continuity: &Continuity, up_to: u64, messages_per_channel: u64) -> bool {
-    // Sequences count a whole shard, so their distance bounds the number of this channel's messages.
-    let at_most = chunk.remaining.unwrap_or(up_to - continuity.known());
-    let none_evicted = at_most < messages_per_channel;
-    chunk.anchor_found || (none_evicted && continuity.nothing_can_have_expired(Instant::now()))
+/// Whether `chunk` directly follows what is known, with nothing evicted or expired in front of it or while it was read.
+fn is_anchored(chunk: &Chunk, continuity: &Continuity, messages_per_channel: u64) -> bool {
+    let none_evicted = chunk.remaining < messages_per_channel;
+    none_evicted && (chunk.anchor_found || continuity.nothing_can_have_expired(Instant::now()))
 }

@@ -35,7 +35,7 @@ use direct::{ReadError, Reader};
 use history::Coalesced;
 use repair::Repairs;
 use streams::Streams;
-use subject::{ChannelSubjects, Store};
+use subject::ChannelSubjects;
 
 /// The backbone over NATS JetStream. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -69,7 +69,7 @@ impl JetStream {
         channel: &ChannelName,
         tier: Tier,
     ) -> Result<Attachment, AttachError> {
-        Attachment::begin(self, self.shared.subjects(app, channel), Store::of(tier)).await
+        Attachment::begin(self, self.shared.subjects(app, channel), tier).await
     }
 
     pub(crate) fn kv(&self, bucket: Bucket) -> Kv {
@@ -94,6 +94,12 @@ impl Shared {
     /// Room for headers is left below the server's limit for a whole message.
     fn max_record_bytes(&self) -> usize {
         self.live.max_payload().saturating_sub(1024)
+    }
+
+    /// Waits until every NATS node has heard of a subscription just made on the live connection.
+    async fn settle(&self) -> Result<(), ReadError> {
+        let (_, heard) = tokio::join!(tokio::time::sleep(self.config.attach_settle), self.round_trip());
+        heard
     }
 
     /// Returns when the server has handled everything sent before on the live connection.

@@ -21,6 +21,9 @@ use crate::publish::{IdempotencyId, Publish, PublishError, Published};
 /// is under way when the new leader comes.
 pub(super) const ACK_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long an accepted publish is held up by telling subscribers of it.
+const POKE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// First and longest pause between attempts. While a shard has no leader every attempt fails at once.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 const MAX_RETRY_PAUSE: Duration = Duration::from_millis(500);
@@ -101,6 +104,11 @@ impl Shared {
         subject: &str,
         message: PublishMessage,
     ) -> Result<PublishAck, Failure> {
+        // What is sent while disconnected is kept by the library and delivered whenever the connection comes back: hours
+        // later perhaps, out of order and past the dedupe window.
+        if !self.is_up() {
+            return Err(Failure::NotStored);
+        }
         self.streams.ensure(stream).await.map_err(|error| {
             warn!(stream = stream.name, %error, "cannot prepare stream");
             Failure::NotStored
@@ -116,9 +124,11 @@ impl Shared {
         headers.insert(STREAM_HEADER, stream.name.as_str());
         headers.insert(POKE_HEADER, sequence.to_string().as_str());
         let poke = self.live.publish_with_headers(subjects.delivery(), headers, bytes::Bytes::new());
-        if let Err(error) = poke.await {
-            // The sweep of heads will find it.
-            warn!(%error, "cannot tell subscribers of a repeated publish");
+        // The sweep of heads finds it if this fails.
+        match tokio::time::timeout(POKE_TIMEOUT, poke).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(%error, "cannot tell subscribers of a repeated publish"),
+            Err(_) => warn!("cannot tell subscribers of a repeated publish in time"),
         }
     }
 }

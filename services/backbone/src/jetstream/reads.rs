@@ -18,6 +18,17 @@ const REPLICA_TRIES: u32 = 4;
 /// Pause before a replica that lags is asked again.
 const REPLICA_PAUSE: Duration = Duration::from_millis(10);
 
+/// The newest place of a channel.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Head {
+    /// Of its newest message; of a channel without messages, a sequence of its shard at which it had none.
+    pub(super) sequence: u64,
+    /// When that message was stored, nanoseconds since the Unix epoch; 0 without one.
+    pub(super) stored_ns: i64,
+    /// Whether it has no message.
+    pub(super) is_empty: bool,
+}
+
 /// A piece of one channel's log.
 #[derive(Debug)]
 pub(super) struct Chunk {
@@ -25,21 +36,37 @@ pub(super) struct Chunk {
     pub(super) anchor_found: bool,
     /// What follows. Empty if there is nothing up to the target.
     pub(super) messages: Vec<Stored>,
-    /// How many messages of the channel follow the anchor in all, if the answer told.
-    pub(super) remaining: Option<u64>,
+    /// At least as many messages of the channel as follow the anchor in all, counted after these were read: fewer than
+    /// a channel may have proves that none was evicted meanwhile.
+    pub(super) remaining: u64,
+    /// Whether the reader saw beyond the target, so that an empty chunk is not a lagging replica's.
+    reaches_target: bool,
 }
 
 impl Shared {
-    /// The newest sequence of a channel, as the leader has it; for a channel without messages, a sequence of its shard
-    /// at which it had none.
-    pub(super) async fn read_head(&self, stream: &ShardStream, subject: &str) -> Result<u64, ReadError> {
-        if let Some(head) = self.reader.leader_head(&stream.name, subject).await? {
-            return Ok(head.sequence);
+    /// A channel's newest message, as the leader has it.
+    pub(super) async fn newest(&self, stream: &ShardStream, subject: &str) -> Result<Option<Stored>, ReadError> {
+        self.reader.leader_head(&stream.name, subject).await
+    }
+
+    /// A channel's head, as the leader has it.
+    pub(super) async fn read_head(&self, stream: &ShardStream, subject: &str) -> Result<Head, ReadError> {
+        if let Some(newest) = self.newest(stream, subject).await? {
+            return Ok(Head { sequence: newest.sequence, stored_ns: newest.stored_ns, is_empty: false });
         }
-        // Any replica's answer will do: an older one is just an earlier place at which the channel was empty.
+        let shard_newest = self.shard_newest(stream).await?;
+        // Once more: the channel's first message may have come between the two.
+        let newest = self.newest(stream, subject).await?;
+        Ok(newest.map_or(Head { sequence: shard_newest, stored_ns: 0, is_empty: true }, |newest| Head {
+            sequence: newest.sequence,
+            stored_ns: newest.stored_ns,
+            is_empty: false,
+        }))
+    }
+
+    async fn shard_newest(&self, stream: &ShardStream) -> Result<u64, ReadError> {
         let everything = format!("{}.{}.>", stream.store.prefix(), stream.shard);
-        let heads = self.reader.leader_head(&stream.name, &everything).await?;
-        Ok(heads.map_or(0, |newest| newest.sequence))
+        Ok(self.newest(stream, &everything).await?.map_or(0, |newest| newest.sequence))
     }
 
     /// One batch from some replica, when it is this read's turn.
@@ -72,7 +99,7 @@ impl Shared {
             match self.read(stream, subject, From::Sequence(after.max(1)), CHUNK).await {
                 Ok(batch) => {
                     let chunk = Chunk::of(batch, after, target);
-                    if !chunk.messages.is_empty() {
+                    if !chunk.messages.is_empty() || chunk.reaches_target {
                         return Ok(chunk);
                     }
                 }
@@ -96,7 +123,9 @@ impl Shared {
         let anchor_found = first.as_ref().is_some_and(|first| first.sequence == after);
         let message = if anchor_found { next(after + 1).await? } else { first };
         let messages = message.into_iter().filter(|message| message.sequence <= target).collect();
-        Ok(Chunk { anchor_found, messages, remaining: None })
+        // Sequences count a whole shard, so their distance bounds the number of this channel's messages.
+        let remaining = self.shard_newest(stream).await?.saturating_sub(after);
+        Ok(Chunk { anchor_found, messages, remaining, reaches_target: true })
     }
 
     /// The sequence of a channel's first message stored at or after a time, or past its end.
@@ -126,8 +155,9 @@ impl Chunk {
     fn of(batch: Batch, after: u64, target: u64) -> Self {
         let anchor_found = batch.messages.first().is_some_and(|first| first.sequence == after);
         let new: Vec<Stored> = batch.messages.into_iter().filter(|message| message.sequence > after).collect();
-        let remaining = Some(new.len() as u64 + batch.pending);
+        let remaining = new.len() as u64 + batch.pending;
+        let reaches_target = new.iter().any(|message| message.sequence > target);
         let messages = new.into_iter().filter(|message| message.sequence <= target).collect();
-        Self { anchor_found, messages, remaining }
+        Self { anchor_found, messages, remaining, reaches_target }
     }
 }

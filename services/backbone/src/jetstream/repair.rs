@@ -133,6 +133,8 @@ impl Repairs {
 pub(super) async fn run(shared: Arc<Shared>, mut ups: Ups, mut elections: Subscriber) {
     let mut due: BTreeMap<Instant, Vec<(StreamKey, Look)>> = BTreeMap::new();
     let mut comparisons = JoinSet::new();
+    // Streams being compared, each with what was asked for meanwhile.
+    let mut under_way: HashMap<StreamKey, Option<Look>> = HashMap::new();
     let turns = Arc::new(Semaphore::new(CONCURRENCY));
     let mut sweep = tokio::time::interval(shared.config.sweep_interval);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -177,25 +179,32 @@ pub(super) async fn run(shared: Arc<Shared>, mut ups: Ups, mut elections: Subscr
             () = comparison_due => {
                 let Some((_, looks)) = due.pop_first() else { continue };
                 for (stream, look) in looks {
-                    let (shared, turns) = (Arc::clone(&shared), Arc::clone(&turns));
-                    comparisons.spawn(async move {
-                        let Ok(_turn) = turns.acquire().await else { return };
-                        compare_with_retries(&shared, stream, look).await;
-                    });
+                    match under_way.get_mut(&stream) {
+                        Some(again) => *again = (*again).max(Some(look)),
+                        None => {
+                            under_way.insert(stream, None);
+                            comparisons.spawn(compare_with_retries(Arc::clone(&shared), Arc::clone(&turns), stream, look));
+                        }
+                    }
                 }
             }
-            Some(_) = comparisons.join_next() => {}
+            Some(Ok(stream)) = comparisons.join_next() => {
+                if let Some(Some(look)) = under_way.remove(&stream) {
+                    under_way.insert(stream, None);
+                    comparisons.spawn(compare_with_retries(Arc::clone(&shared), Arc::clone(&turns), stream, look));
+                }
+            }
         }
     }
 }
 
 /// What a comparison looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Look {
-    /// First whether the stream is still the same, then heads.
-    StreamAndHeads,
     /// Heads only.
     Heads,
+    /// First whether the stream is still the same, then heads.
+    StreamAndHeads,
 }
 
 fn schedule(due: &mut BTreeMap<Instant, Vec<(StreamKey, Look)>>, stream: &ShardStream, after: &[Duration]) {
@@ -209,11 +218,15 @@ fn schedule(due: &mut BTreeMap<Instant, Vec<(StreamKey, Look)>>, stream: &ShardS
     }
 }
 
-async fn compare_with_retries(shared: &Shared, key: StreamKey, look: Look) {
+async fn compare_with_retries(shared: Arc<Shared>, turns: Arc<Semaphore>, key: StreamKey, look: Look) -> StreamKey {
     let stream = shared.streams.get(key.0, key.1);
     for _ in 0..TRIES {
-        match compare(shared, key, stream, look).await {
-            Ok(()) => return,
+        // For each try anew, so that streams without a leader do not keep others waiting.
+        let Ok(turn) = turns.acquire().await else { return key };
+        let compared = compare(&shared, key, stream, look).await;
+        drop(turn);
+        match compared {
+            Ok(()) => return key,
             Err(error) => {
                 debug!(stream = stream.name, %error, "heads could not be compared yet");
                 sleep(RETRY_PAUSE).await;
@@ -221,6 +234,7 @@ async fn compare_with_retries(shared: &Shared, key: StreamKey, look: Look) {
         }
     }
     warn!(stream = stream.name, "heads could not be compared; the next sweep tries again");
+    key
 }
 
 async fn compare(shared: &Shared, key: StreamKey, stream: &ShardStream, look: Look) -> Result<(), ReadError> {
@@ -233,12 +247,34 @@ async fn compare(shared: &Shared, key: StreamKey, stream: &ShardStream, look: Lo
     if !shared.config.compare_heads {
         return Ok(());
     }
+    let epoch = stream.epoch();
     let subjects = shared.repairs.subjects(key);
     for asked in subjects.chunks(MAX_SUBJECTS) {
-        let names: Vec<&str> = asked.iter().map(String::as_str).collect();
-        let heads = shared.reader.heads(&stream.name, &names).await?;
-        let heads = heads.into_iter().map(|head| (head.subject, head.sequence)).collect();
-        shared.repairs.hint(key, stream.epoch(), &heads, asked);
+        let heads = read_heads(shared, stream, asked).await?;
+        if stream.epoch() != epoch {
+            return Err(ReadError::Unexpected("the stream was made anew meanwhile".to_owned()));
+        }
+        shared.repairs.hint(key, epoch, &heads, asked);
     }
     Ok(())
+}
+
+/// The newest sequence of each channel that has a message.
+async fn read_heads(
+    shared: &Shared,
+    stream: &ShardStream,
+    subjects: &[String],
+) -> Result<HashMap<String, u64>, ReadError> {
+    let mut heads = HashMap::new();
+    let mut rest: Vec<&str> = subjects.iter().map(String::as_str).collect();
+    loop {
+        let answer = shared.reader.heads(&stream.name, &rest).await?;
+        let nothing_new = answer.messages.is_empty();
+        heads.extend(answer.messages.into_iter().map(|head| (head.subject, head.sequence)));
+        if answer.pending == 0 || nothing_new {
+            return Ok(heads);
+        }
+        // There was no room in the answer for the others.
+        rest.retain(|subject| !heads.contains_key(*subject));
+    }
 }

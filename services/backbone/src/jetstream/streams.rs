@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_nats::jetstream::context::CreateStreamErrorKind;
 use async_nats::jetstream::stream::{self, DiscardPolicy, RetentionPolicy, StorageType};
 use async_nats::jetstream::{self, Context};
-use channels::{Epoch, Shard, ShardCount};
+use channels::{Epoch, Shard, ShardCount, Tier};
 use tokio::sync::OnceCell;
 
 use super::subject::{DELIVERY_PREFIX, Store};
@@ -101,6 +101,15 @@ impl Streams {
         }
     }
 
+    /// How long a stored tier's messages live.
+    pub(super) fn lifetime(&self, tier: Tier) -> Duration {
+        match tier {
+            Tier::Ephemeral => Duration::ZERO,
+            Tier::Recoverable => self.config.recoverable_window,
+            Tier::Persistent { retention } => retention.min(self.config.persistent_window),
+        }
+    }
+
     /// How many messages a store keeps of one channel.
     pub(super) fn messages_per_channel(&self, store: Store) -> u64 {
         u64::from(match store {
@@ -131,7 +140,7 @@ impl Streams {
     /// Asks which life of `stream` this is; whether it has changed. A stream that has vanished is made anew.
     pub(super) async fn recheck_epoch(&self, stream: &ShardStream) -> Result<bool, StartError> {
         let info = match self.context.get_stream(&stream.name).await {
-            Ok(found) => found.get_info().await.map_err(|error| StartError::Unreachable(error.to_string()))?,
+            Ok(found) => found.cached_info().clone(),
             Err(error) if is_missing(&error) => {
                 let created = self.context.create_or_update_stream(self.stream_config(stream)).await;
                 created.map_err(|error| start_error(&stream.name, &error))?

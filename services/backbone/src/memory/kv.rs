@@ -12,6 +12,9 @@ use tokio::time::Instant;
 
 use crate::kv::{Entry, KvError, WatchEvent};
 
+/// How long the marker of a removed key or lapsed lease stays, for watchers that have not looked yet.
+const MARKER_TTL: Duration = Duration::from_secs(60 * 60);
+
 /// One bucket in this process.
 #[derive(Clone, Debug)]
 pub struct Kv {
@@ -28,9 +31,10 @@ struct BucketState {
 
 #[derive(Debug)]
 struct Slot {
-    /// `None` once removed. Kept so that a watcher that was behind learns of the removal.
+    /// `None` once removed. Kept for a while so that a watcher that was behind learns of the removal.
     value: Option<Bytes>,
     revision: u64,
+    /// When a value lapses, or the marker of a removal goes.
     expires: Option<Instant>,
 }
 
@@ -46,8 +50,16 @@ impl BucketState {
         let lapsed = self.keys.iter().filter(|(_, slot)| slot.expires.is_some_and(|at| at <= now));
         let lapsed: Vec<String> = lapsed.map(|(key, _)| key.clone()).collect();
         for key in lapsed {
-            self.set(&key, None, None);
+            if self.current(&key).is_some() {
+                self.remove(&key);
+            } else {
+                self.keys.remove(&key);
+            }
         }
+    }
+
+    fn remove(&mut self, key: &str) {
+        self.set(key, None, Some(Instant::now() + MARKER_TTL));
     }
 
     fn set(&mut self, key: &str, value: Option<Bytes>, expires: Option<Instant>) -> u64 {
@@ -115,11 +127,13 @@ impl Kv {
 
     pub(crate) fn remove(&self, key: &str, revision: Option<u64>) -> Result<(), KvError> {
         self.with(|bucket| {
-            let Some(slot) = bucket.current(key) else { return Ok(()) };
-            if revision.is_some_and(|revision| revision != slot.revision) {
+            let current = bucket.current(key).map(|slot| slot.revision);
+            if revision.is_some() && revision != current {
                 return Err(KvError::Conflict);
             }
-            bucket.set(key, None, None);
+            if current.is_some() {
+                bucket.remove(key);
+            }
             Ok(())
         })
     }

@@ -59,13 +59,17 @@ impl Memory {
 
     fn channel(&self, app: &AppId, name: &ChannelName) -> Arc<Channel> {
         let shared = &self.shared;
+        let key = (app.clone(), name.clone());
         let mut channels = shared.channels.lock();
+        if let Some(channel) = channels.get(&key) {
+            return Arc::clone(channel);
+        }
         if channels.len() >= channels.capacity() {
             // About to grow: first forget channels that nobody is attached to and that hold nothing.
             channels.retain(|_, channel| Arc::strong_count(channel) > 1 || !channel.is_spent());
         }
         let new = || Arc::new(Channel::new(shared.epoch, Arc::clone(&shared.sequences), shared.config.attach_buffer));
-        Arc::clone(channels.entry((app.clone(), name.clone())).or_insert_with(new))
+        Arc::clone(channels.entry(key).or_insert_with(new))
     }
 
     fn limits(&self, tier: Tier) -> Option<Limits> {
@@ -104,8 +108,9 @@ impl Memory {
         Attachment::new(self.channel(app, name))
     }
 
-    pub(crate) fn head(&self, app: &AppId, name: &ChannelName) -> Position {
-        self.channel(app, name).head()
+    pub(crate) fn head(&self, app: &AppId, name: &ChannelName, tier: Tier) -> Result<Position, HistoryError> {
+        self.limits(tier).ok_or(HistoryError::NotStored)?;
+        Ok(self.channel(app, name).head())
     }
 
     pub(crate) fn history(&self, query: &HistoryQuery) -> Result<History, HistoryError> {

@@ -9,6 +9,9 @@ use futures_util::stream::FuturesUnordered;
 
 use crate::support::*;
 
+/// Longer than an attachment waits before it looks at its channel's head again.
+const SECOND_LOOK: Duration = Duration::from_millis(1_500);
+
 pub async fn cases(nodes: &Nodes) {
     every_subscriber_gets_everything_once_in_order(nodes).await;
     nothing_after_an_attach_is_missed(nodes).await;
@@ -20,6 +23,64 @@ pub async fn cases(nodes: &Nodes) {
     who_falls_behind_too_far_is_told(nodes).await;
     a_change_of_tier_is_told(nodes).await;
     the_end_of_an_attachment_ends_its_delivery(nodes).await;
+    others_in_the_shard_do_not_trouble_an_empty_channel(nodes).await;
+    eviction_during_a_repair_is_told(nodes).await;
+}
+
+/// A channel without messages takes its place from its shard, where others go on.
+async fn others_in_the_shard_do_not_trouble_an_empty_channel(nodes: &Nodes) {
+    let app = app();
+    let mut attachments = Vec::new();
+    for number in 0..8 {
+        attachments.push(attach(&nodes.b, &app, &format!("quiet-{number}")).await);
+    }
+    for number in 0..32 {
+        send(&nodes.a, &app, &format!("noise-{number}"), "noise").await;
+    }
+    // Longer than the second look that each attach takes.
+    let silence = attachments.iter_mut().map(|attachment| tokio::time::timeout(SECOND_LOOK, attachment.next()));
+    for heard in futures_util::future::join_all(silence).await {
+        assert!(heard.is_err(), "an empty channel heard {heard:?}");
+    }
+    send(&nodes.a, &app, "quiet-3", "first").await;
+    assert_eq!(next_record(&mut attachments[3]).await.1, "first");
+}
+
+/// A slow reader repairs itself while the publisher goes on, so that messages leave the log under its hands.
+async fn eviction_during_a_repair_is_told(nodes: &Nodes) {
+    let app = app();
+    let mut attachment = attach(&nodes.b, &app, "busy").await;
+    let publishing = async {
+        let publish = |number: usize| send(&nodes.a, &app, "busy", Box::leak(number.to_string().into_boxed_str()));
+        for first in (0..1_200).step_by(40) {
+            futures_util::future::join_all((first..first + 40).map(publish)).await;
+            tokio::task::yield_now().await;
+        }
+        send(&nodes.a, &app, "busy", "end").await;
+    };
+    let reading = async {
+        let (mut previous, mut untold, mut gap) = (attachment.head().sequence, 0, false);
+        loop {
+            match next(&mut attachment).await {
+                Delivery::Gap(_) => gap = true,
+                Delivery::Record(position, record) => {
+                    let sequence = position.unwrap().sequence;
+                    assert!(sequence > previous, "order");
+                    // Nobody else publishes to this shard now, so the channel's sequences have no holes of their own.
+                    if sequence != previous + 1 && !gap {
+                        untold += 1;
+                    }
+                    (previous, gap) = (sequence, false);
+                    if text(&record) == "end" {
+                        return untold;
+                    }
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            }
+        }
+    };
+    let ((), untold) = tokio::join!(publishing, reading);
+    assert_eq!(untold, 0, "holes that no gap told of");
 }
 
 async fn every_subscriber_gets_everything_once_in_order(nodes: &Nodes) {

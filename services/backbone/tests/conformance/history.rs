@@ -14,6 +14,29 @@ pub async fn cases(nodes: &Nodes) {
     another_epoch_is_told(nodes).await;
     ephemeral_has_none(nodes).await;
     a_crowd_reads_the_same(nodes).await;
+    abandoned_reads_hold_nobody_up(nodes).await;
+    a_place_beyond_the_end_is_no_error(nodes).await;
+}
+
+/// Readers that go away in the middle must not keep their turn.
+async fn abandoned_reads_hold_nobody_up(nodes: &Nodes) {
+    let app = app();
+    fill(&nodes.a, &app, "room", 30).await;
+    for patience in 0..100_u64 {
+        let read = nodes.b.history(all(&app, "room"));
+        let abandoned = tokio::time::timeout(std::time::Duration::from_micros(patience * 50), read);
+        drop(abandoned.await);
+    }
+    let history = testkit::within("a read after abandoned ones", nodes.b.history(all(&app, "room"))).await;
+    assert_eq!(texts(&history.unwrap()), numbers(0..30));
+}
+
+async fn a_place_beyond_the_end_is_no_error(nodes: &Nodes) {
+    let app = app();
+    let mut position = send(&nodes.a, &app, "room", "0").await;
+    position.sequence += 1_000_000;
+    let history = nodes.b.history(HistoryQuery { after: Some(position), ..all(&app, "room") }).await.unwrap();
+    assert!(history.records.is_empty());
 }
 
 fn all(app: &AppId, name: &str) -> HistoryQuery {

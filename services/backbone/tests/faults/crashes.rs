@@ -110,6 +110,32 @@ async fn an_edge_is_cut_off_for_some_seconds() {
     assert_eq!(check_seen(&seen, &histories), 0);
 }
 
+/// What could not be published while cut off must not turn up when the connection comes back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_published_after_it_was_given_up() {
+    let cluster = NatsCluster::start().await;
+    let proxy = Proxy::start(cluster.nodes()[0].client_port()).await;
+    let nats = backbone::NatsConfig { urls: vec![proxy.nats_url()], ..Default::default() };
+    let short = Duration::from_secs(15);
+    let config = backbone::Config { ignore_discovered_servers: true, publish_deadline: short, ..config() };
+    let cut_off = backbone::Backbone::connect(&config, &nats).await.unwrap();
+    cut_off.publish(publish(&channel(0), "0".to_owned())).await.unwrap();
+    proxy.cut();
+    testkit::eventually("the edge to notice", || async { (!cut_off.is_up()).then_some(()) }).await;
+    let given_up = cut_off.publish(publish(&channel(0), "late".to_owned())).await;
+    assert!(matches!(given_up, Err(backbone::PublishError::Unavailable)), "{given_up:?}");
+    proxy.mend();
+    testkit::eventually("the edge to be back", || async { cut_off.is_up().then_some(()) }).await;
+    let last = cut_off.publish(publish(&channel(0), "1".to_owned())).await.unwrap().position.unwrap();
+    let accepted = std::collections::HashMap::from([(0, vec![first_position(&cut_off).await, last])]);
+    check_history(&cut_off, &accepted).await;
+}
+
+async fn first_position(backbone: &backbone::Backbone) -> channels::Position {
+    let query = backbone::HistoryQuery::all(app(), channel(0), channels::Tier::Recoverable);
+    backbone.history(query).await.unwrap().records[0].position
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subscriber_falls_behind() {
     let cluster = NatsCluster::start().await;

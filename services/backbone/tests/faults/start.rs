@@ -65,6 +65,32 @@ async fn streams_are_upgraded_in_place() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copies_can_be_added_but_not_taken_away() {
+    let cluster = testkit::NatsCluster::start().await;
+    let at = NatsConfig { urls: cluster.urls_from(0), ..NatsConfig::default() };
+    let one = connect(&single(), cluster.urls_from(0)).await;
+    one.publish(publish(&channel(0), "0".to_owned())).await.unwrap();
+    drop(one);
+    let three = Config { replicas: 3, ..single() };
+    works(&connect(&three, cluster.urls_from(0)).await).await;
+    let context = async_nats::jetstream::new(async_nats::connect(cluster.urls_from(0)).await.unwrap());
+    let stream = context.get_stream(STREAM).await.unwrap();
+    assert_eq!(stream.cached_info().config.num_replicas, 3);
+    let sentence = refusal(&single(), &at).await;
+    assert!(sentence.contains("keeps 3 copies") && sentence.contains("1 are configured"), "{sentence}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_processes_may_start_at_once() {
+    let cluster = testkit::NatsCluster::start().await;
+    let config = config();
+    let starting = (0..4).map(|node| connect(&config, cluster.urls_from(node % 3)));
+    for backbone in futures_util::future::join_all(starting).await {
+        works(&backbone).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_absent_server_is_unreachable_for_now() {
     let nats = NatsConfig { urls: vec![format!("nats://127.0.0.1:{}", free_port())], ..NatsConfig::default() };
     assert!(matches!(Backbone::connect(&single(), &nats).await, Err(StartError::Unreachable(_))));
