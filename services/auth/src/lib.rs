@@ -13,7 +13,7 @@ mod subscription;
 
 pub use mac::Signer;
 pub use query::{MalformedQuery, Query};
-pub use request::{InvalidRequest, SignedRequest, TIMESTAMP_WINDOW_SECONDS, check_request, signed_path};
+pub use request::{InvalidRequest, SignedRequest, TIMESTAMP_WINDOW_SECONDS, check_body, check_request, signed_path};
 pub use subscription::{InvalidAuth, check_channel, check_user};
 
 #[cfg(test)]

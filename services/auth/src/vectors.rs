@@ -3,7 +3,7 @@
 use channels::{App, AppId, Capability, Key, KeyName, Limits, Namespaces, PusherSettings, Quota, Secret};
 
 use crate::request::string_to_sign;
-use crate::{Query, SignedRequest, Signer, check_channel, check_request, check_user};
+use crate::{Query, SignedRequest, Signer, check_body, check_channel, check_request, check_user};
 
 pub(crate) const KEY: &str = "9f2c4be1d07a4c3e8b51";
 pub(crate) const SECRET: &str = "4b7e0c9a62d1f5833ae6";
@@ -122,9 +122,9 @@ fn request_vectors() {
     for vector in REQUESTS {
         let wire = vector.wire_query();
         let query = Query::parse(&wire).unwrap();
-        let request =
-            SignedRequest { method: vector.method, path: vector.path, query: &query, body: vector.body.as_bytes() };
+        let request = SignedRequest { method: vector.method, path: vector.path, query: &query };
         assert_eq!(check_request(&app, &request, NOW).map(|key| key.name.as_str()), Ok(KEY), "{}", vector.name);
+        assert_eq!(check_body(&query, vector.body.as_bytes()), Ok(()), "{}", vector.name);
     }
 }
 

@@ -12,6 +12,9 @@ const MIN_FRAME_BYTES: usize = 16 * 1024;
 /// Smallest outgoing queue: a few of the largest ordinary messages.
 const MIN_SEND_QUEUE_BYTES: usize = 64 * 1024;
 
+/// Longest of all times here. None is useful for longer, and a moment beyond what clocks can hold is none.
+const MAX_TIME: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Settings of one edge.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -28,7 +31,8 @@ pub struct Config {
     pub body_timeout: Duration,
     /// Largest head of a request. Default 16 KiB, at least 8 KiB.
     pub max_header_bytes: usize,
-    /// Largest body of a request. Default 256 KiB: ten events of 10 KB in a batch, escaped as badly as JSON can, fit.
+    /// Largest body of a request. Default 1 MiB: ten events of 10 KB in a batch, every byte of them a
+    /// JSON escape of six, take 600 KB.
     pub max_body_bytes: usize,
     /// Largest frame and message from a client. Default 64 KiB; a connection keeps a buffer as large as the largest
     /// frame it ever received.
@@ -92,7 +96,7 @@ impl Default for Config {
             keep_alive_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(10),
             max_header_bytes: 16 * 1024,
-            max_body_bytes: 256 * 1024,
+            max_body_bytes: 1024 * 1024,
             max_frame_bytes: 64 * 1024,
             send_queue_bytes: 1024 * 1024,
             ring_messages: 100,
@@ -137,7 +141,7 @@ impl Config {
             "activity timeout must be at least 1 second: clients are told whole seconds".to_owned(),
         );
         check(self.lease_ttl >= Duration::from_secs(2), "lease ttl must be at least 2 seconds".to_owned());
-        for (name, value) in [
+        let not_zero = [
             ("handshake timeout", self.handshake_timeout),
             ("keep alive timeout", self.keep_alive_timeout),
             ("body timeout", self.body_timeout),
@@ -145,11 +149,20 @@ impl Config {
             ("pong timeout", self.pong_timeout),
             ("close timeout", self.close_timeout),
             ("occupancy interval", self.occupancy_interval),
-        ] {
+        ];
+        let other = [
+            ("detach linger", self.detach_linger),
+            ("activity timeout", self.activity_timeout),
+            ("drain grace", self.drain_grace),
+            ("drain duration", self.drain_duration),
+            ("lease ttl", self.lease_ttl),
+        ];
+        let reload = self.tls.iter().map(|tls| ("tls reload interval", tls.reload_interval));
+        for (name, value) in not_zero.into_iter().chain(reload.clone()) {
             check(!value.is_zero(), format!("{name} must not be 0"));
         }
-        if let Some(tls) = &self.tls {
-            check(!tls.reload_interval.is_zero(), "tls reload interval must not be 0".to_owned());
+        for (name, value) in not_zero.into_iter().chain(other).chain(reload) {
+            check(value <= MAX_TIME, format!("{name} must be at most a day"));
         }
         problems
     }
@@ -171,5 +184,13 @@ mod tests {
             ..Config::default()
         };
         assert_eq!(wrong.problems().len(), 5, "{:?}", wrong.problems());
+        let endless = Config {
+            handshake_timeout: Duration::MAX,
+            detach_linger: Duration::MAX,
+            tls: Some(TlsConfig { reload_interval: Duration::MAX, ..TlsConfig::new("a", "b") }),
+            ..Config::default()
+        };
+        let expected = ["handshake timeout", "detach linger", "tls reload interval"];
+        assert_eq!(endless.problems(), expected.map(|name| format!("{name} must be at most a day")));
     }
 }

@@ -24,23 +24,10 @@ use crate::metrics::{Metrics, PublishResult};
 use crate::queue::{Ending, Frame, Notices};
 use crate::server::Shared;
 use crate::stream::Stream;
-use crate::websocket::{ReadError, WebSocket, Written, frame};
+use crate::websocket::{ReadError, Violation, WebSocket, Written, frame};
 
-/// What a closing connection tells its client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Close {
-    code: u16,
-    reason: &'static str,
-}
-
-impl From<CloseCode> for Close {
-    fn from(code: CloseCode) -> Self {
-        Self { code: code.number(), reason: code.reason() }
-    }
-}
-
-/// 4200, like a restart: come back at once.
-const MISSED: Close = Close { code: 4200, reason: "Messages may have been missed, reconnect" };
+/// WebSocket's number for a close frame without one.
+const NO_CODE: u16 = 1005;
 
 type Publishing = Pin<Box<dyn Future<Output = Result<Published, PublishError>> + Send>>;
 
@@ -74,7 +61,7 @@ pub(crate) struct Connection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ended {
     /// The session, or this node, closes it. With `flush`, after what is queued.
-    Close { close: Close, flush: bool },
+    Close { code: CloseCode, flush: bool },
     /// The client closed it, with this code if it gave one.
     ByClient(Option<u16>),
     /// The socket is gone.
@@ -142,12 +129,12 @@ impl Connection {
                 Event::Published(result) => self.published(&result),
                 Event::Ended(ReadError::Closed) => return Ended::ByClient(None),
                 Event::Ended(ReadError::Lost) => return Ended::Lost,
-                Event::Ended(ReadError::Violation(code)) => {
-                    let close = match code {
-                        1009 => CloseCode::FrameTooLarge.into(),
-                        code => Close { code, reason: "WebSocket rules broken" },
-                    };
-                    return Ended::Close { close, flush: true };
+                Event::Ended(ReadError::Violation(violation)) => {
+                    return self.close(match violation {
+                        Violation::TooLarge => CloseCode::FrameTooLarge,
+                        Violation::NotUtf8 => CloseCode::NotUtf8,
+                        Violation::Rules => CloseCode::BrokenRules,
+                    });
                 }
             }
         }
@@ -209,19 +196,15 @@ impl Connection {
 
     /// Takes what the rest of the node wants.
     fn heed(&mut self, notices: Notices) -> Option<Ended> {
-        let mut end = |code: CloseCode, flush| {
-            self.session.close(code, &mut self.outputs);
-            Some(Ended::Close { close: code.into(), flush })
-        };
         match notices.ending {
             None => {}
             Some(Ending::TooSlow) => {
                 self.shared.metrics.slow_consumers.increment(1);
-                return end(CloseCode::TooSlow, false);
+                return Some(self.close(CloseCode::TooSlow));
             }
-            Some(Ending::Unavailable) => return end(CloseCode::Unavailable, true),
-            Some(Ending::Draining) => return end(CloseCode::Draining, true),
-            Some(Ending::Missed) => return Some(Ended::Close { close: MISSED, flush: true }),
+            Some(Ending::Unavailable) => return Some(self.close(CloseCode::Unavailable)),
+            Some(Ending::Draining) => return Some(self.close(CloseCode::Draining)),
+            Some(Ending::Missed) => return Some(self.close(CloseCode::Missed)),
         }
         if notices.recheck {
             let app = self.shared.apps.get(&self.peer.app);
@@ -233,11 +216,22 @@ impl Connection {
         None
     }
 
+    /// Has the session close, for a reason of this node's.
+    fn close(&mut self, code: CloseCode) -> Ended {
+        self.session.close(code, &mut self.outputs);
+        // Who does not read would not read the rest either.
+        Ended::Close { code, flush: code != CloseCode::TooSlow }
+    }
+
     /// Does what the session says.
     fn obey(&mut self) -> Option<Ended> {
         for output in std::mem::take(&mut self.outputs) {
             match output {
                 Output::Send(text) => self.peer.queue.push(frame::text(&text)),
+                Output::Deny { text, denied } => {
+                    self.shared.metrics.deny(denied);
+                    self.peer.queue.push(frame::text(&text));
+                }
                 Output::Subscribe { channel, confirmation } => {
                     let subscription = self.shared.hub.subscribe(&self.peer, &channel, frame::text(&confirmation));
                     self.subscriptions.insert(channel, subscription);
@@ -245,7 +239,7 @@ impl Connection {
                 Output::Unsubscribe { channel } => drop(self.subscriptions.remove(&channel)),
                 Output::Publish { channel, record } => self.waiting.push_back((channel, record)),
                 Output::Ping => self.socket.ping(),
-                Output::Close(code) => return Some(Ended::Close { close: code.into(), flush: true }),
+                Output::Close(code) => return Some(Ended::Close { code, flush: true }),
             }
         }
         self.publish_next();
@@ -287,12 +281,21 @@ impl Connection {
         let (rest, mut dropped) = self.peer.queue.close();
         let lost: u64 = rest.iter().map(|frame| u64::from(frame.messages)).sum();
         let mut readable = true;
+        let discarded = match ended {
+            Ended::Close { code: CloseCode::TooSlow, .. } => &metrics.discarded_slow,
+            Ended::Close { code: CloseCode::Draining, .. } => &metrics.discarded_draining,
+            Ended::Close { .. } | Ended::ByClient(_) | Ended::Lost => &metrics.discarded_closed,
+        };
         let code = match ended {
-            Ended::Lost | Ended::ByClient(_) => {
+            Ended::Lost => {
                 dropped += lost + self.socket.discard();
-                if ended == Ended::Lost { None } else { Some(1005) }
+                None
             }
-            Ended::Close { close, flush } => {
+            Ended::ByClient(code) => {
+                dropped += lost + self.socket.discard();
+                Some(code.unwrap_or(NO_CODE))
+            }
+            Ended::Close { code, flush } => {
                 if flush {
                     self.socket.out().extend(rest);
                 } else {
@@ -303,15 +306,11 @@ impl Connection {
                         self.socket.out().push_back(frame::text(&text));
                     }
                 }
-                self.socket.close(close.code, close.reason);
-                readable = close.code >= 4000 || close.code == CloseCode::NotText.number();
-                Some(close.code)
+                self.socket.close(code.number(), code.reason());
+                let broken = [CloseCode::BrokenRules, CloseCode::NotUtf8, CloseCode::FrameTooLarge];
+                readable = !broken.contains(&code);
+                Some(code.number())
             }
-        };
-        let discarded = match ended {
-            Ended::Close { close, .. } if close == CloseCode::TooSlow.into() => &metrics.discarded_slow,
-            Ended::Close { close, .. } if close == CloseCode::Draining.into() => &metrics.discarded_draining,
-            Ended::Close { .. } | Ended::ByClient(_) | Ended::Lost => &metrics.discarded_closed,
         };
         discarded.increment(dropped);
         if ended != Ended::Lost {
@@ -322,10 +321,9 @@ impl Connection {
             }
             count(&metrics, self.socket.take_written());
         }
-        match ended {
-            Ended::ByClient(Some(code)) => Some(code),
-            Ended::ByClient(None) | Ended::Close { .. } | Ended::Lost => code,
-        }
+        // What the client did not take in time.
+        discarded.increment(self.socket.discard());
+        code
     }
 }
 
@@ -370,7 +368,11 @@ pub(crate) async fn refuse(shared: &Shared, refused: Box<RefusedSocket>) {
         match output {
             Output::Send(text) => socket.out().push_back(frame::text(&text)),
             Output::Close(code) => socket.close(code.number(), code.reason()),
-            Output::Subscribe { .. } | Output::Unsubscribe { .. } | Output::Publish { .. } | Output::Ping => {}
+            Output::Deny { .. }
+            | Output::Subscribe { .. }
+            | Output::Unsubscribe { .. }
+            | Output::Publish { .. }
+            | Output::Ping => {}
         }
     }
     tokio::time::timeout(shared.config.close_timeout, farewell(&mut socket, true, |_| {})).await.ok();

@@ -1,7 +1,7 @@
 //! The handles on what this crate counts, taken from the catalogue once.
 
 use backbone::{PublishError, Published};
-use pusher::{ChannelKind, CloseCode};
+use pusher::{Cause, ChannelKind, CloseCode, Denied};
 use telemetry::metrics as catalogue;
 use telemetry::{Counter, Gauge, Histogram};
 
@@ -29,6 +29,7 @@ pub(crate) enum PublishResult {
     Accepted,
     Duplicate,
     Invalid,
+    OverLimit,
     TooLarge,
     Unauthorized,
     Unavailable,
@@ -71,6 +72,7 @@ pub(crate) struct Publishes {
     accepted: Counter,
     duplicate: Counter,
     invalid: Counter,
+    over_limit: Counter,
     too_large: Counter,
     unauthorized: Counter,
     unavailable: Counter,
@@ -86,6 +88,7 @@ impl Publishes {
             accepted: result("accepted"),
             duplicate: result("duplicate"),
             invalid: result("invalid"),
+            over_limit: result("over_limit"),
             too_large: result("too_large"),
             unauthorized: result("unauthorized"),
             unavailable: result("unavailable"),
@@ -100,6 +103,7 @@ impl Publishes {
             PublishResult::Accepted => &self.accepted,
             PublishResult::Duplicate => &self.duplicate,
             PublishResult::Invalid => &self.invalid,
+            PublishResult::OverLimit => &self.over_limit,
             PublishResult::TooLarge => &self.too_large,
             PublishResult::Unauthorized => &self.unauthorized,
             PublishResult::Unavailable => &self.unavailable,
@@ -122,6 +126,9 @@ pub(crate) struct Metrics {
     pub(crate) channels: ByKind,
     pub(crate) subscribed: Counter,
     pub(crate) subscribe_unavailable: Counter,
+    subscribe_invalid: Counter,
+    subscribe_over_limit: Counter,
+    subscribe_unauthorized: Counter,
     pub(crate) http: Publishes,
     pub(crate) client_events: Publishes,
     pub(crate) delivery_backbone: Histogram,
@@ -138,6 +145,7 @@ pub(crate) struct Metrics {
     pub(crate) discarded_closed: Counter,
     pub(crate) discarded_draining: Counter,
     pub(crate) quota_connections: Counter,
+    quota_client_events: Counter,
 }
 
 impl Metrics {
@@ -175,6 +183,9 @@ impl Metrics {
             channels: by_kind(&catalogue::CHANNELS),
             subscribed: catalogue::SUBSCRIBE.with(["subscribed"]),
             subscribe_unavailable: catalogue::SUBSCRIBE.with(["unavailable"]),
+            subscribe_invalid: catalogue::SUBSCRIBE.with(["invalid"]),
+            subscribe_over_limit: catalogue::SUBSCRIBE.with(["over_limit"]),
+            subscribe_unauthorized: catalogue::SUBSCRIBE.with(["unauthorized"]),
             http: Publishes::new("http"),
             client_events: Publishes::new("client_event"),
             delivery_backbone: hop("backbone"),
@@ -191,6 +202,7 @@ impl Metrics {
             discarded_closed: discarded("connection_closed"),
             discarded_draining: discarded("draining"),
             quota_connections: catalogue::QUOTA_REJECTED.with(["connections"]),
+            quota_client_events: catalogue::QUOTA_REJECTED.with(["client_events"]),
         }
     }
 
@@ -199,6 +211,23 @@ impl Metrics {
         let Some(code) = code else { return &self.closed_none };
         let found = self.closed.binary_search_by_key(&code, |(code, _)| *code);
         found.map_or(&self.closed_other, |index| &self.closed[index].1)
+    }
+
+    /// Counts what a session denied its client.
+    pub(crate) fn deny(&self, denied: Denied) {
+        let result = match denied {
+            Denied::Subscribe(Cause::Invalid | Cause::TooLarge) => &self.subscribe_invalid,
+            Denied::Subscribe(Cause::Unauthorized) => &self.subscribe_unauthorized,
+            Denied::Subscribe(Cause::OverLimit) => &self.subscribe_over_limit,
+            Denied::ClientEvent(Cause::Invalid) => self.client_events.result(PublishResult::Invalid),
+            Denied::ClientEvent(Cause::TooLarge) => self.client_events.result(PublishResult::TooLarge),
+            Denied::ClientEvent(Cause::Unauthorized) => self.client_events.result(PublishResult::Unauthorized),
+            Denied::ClientEvent(Cause::OverLimit) => {
+                self.quota_client_events.increment(1);
+                self.client_events.result(PublishResult::OverLimit)
+            }
+        };
+        result.increment(1);
     }
 
     /// Counts a client that was turned away.

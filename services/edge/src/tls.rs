@@ -71,32 +71,34 @@ impl Tls {
     pub(crate) async fn reload(&self, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(self.config.reload_interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        // What was last looked at, good or bad: one bad pair is one line in the log.
         let mut seen = None;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                _ = ticks.tick() => {}
+                _ = ticks.tick() => self.look(&mut seen),
             }
-            let files = match read(&self.config) {
-                Ok(files) if seen.as_ref().unwrap_or(&self.first) == &files => continue,
-                Ok(files) => files,
-                Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "keeping the old certificate");
-                    continue;
-                }
-            };
-            match parse(&self.config, &files) {
-                Ok(config) => {
-                    self.current.store(config);
-                    tracing::info!(file = %self.config.cert_file.display(), "new certificate in use");
-                }
-                Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "keeping the old certificate");
-                }
-            }
-            seen = Some(files);
         }
+    }
+
+    /// Reads the files once. `seen` is what was last looked at, good or bad: one bad pair is one line in the log.
+    fn look(&self, seen: &mut Option<Files>) {
+        let files = match read(&self.config) {
+            Ok(files) if seen.as_ref().unwrap_or(&self.first) == &files => return,
+            Ok(files) => files,
+            Err(error) => {
+                return tracing::warn!(error = &error as &dyn std::error::Error, "keeping the old certificate");
+            }
+        };
+        match parse(&self.config, &files) {
+            Ok(config) => {
+                self.current.store(config);
+                tracing::info!(file = %self.config.cert_file.display(), "new certificate in use");
+            }
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "keeping the old certificate");
+            }
+        }
+        *seen = Some(files);
     }
 }
 
@@ -123,4 +125,36 @@ fn parse(config: &TlsConfig, files: &Files) -> Result<Arc<ServerConfig>, TlsErro
         .with_single_cert(chain, key)?;
     server.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(server))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_pair_that_fits_takes_the_place_of_the_old_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+        let made = || rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (old, new) = (made(), made());
+        std::fs::write(&cert, old.cert.pem()).unwrap();
+        std::fs::write(&key, old.signing_key.serialize_pem()).unwrap();
+        let tls = Tls::load(TlsConfig::new(&cert, &key)).unwrap();
+        let mut seen = None;
+        let mut changed = || {
+            let before = tls.current.load_full();
+            tls.look(&mut seen);
+            !Arc::ptr_eq(&before, &tls.current.load_full())
+        };
+        assert!(!changed(), "nothing is new");
+        std::fs::write(&cert, "broken").unwrap();
+        assert!(!changed());
+        std::fs::remove_file(&cert).unwrap();
+        assert!(!changed());
+        std::fs::write(&cert, new.cert.pem()).unwrap();
+        assert!(!changed(), "the key is still the old one");
+        std::fs::write(&key, new.signing_key.serialize_pem()).unwrap();
+        assert!(changed());
+        assert!(!changed());
+    }
 }

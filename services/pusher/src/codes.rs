@@ -19,8 +19,12 @@ pub enum Class {
 /// There is nothing in 4300 and above, which pusher-js takes for good and Java for a reconnect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CloseCode {
+    /// 1002: frames that break the rules of WebSocket.
+    BrokenRules,
     /// 1003: a binary frame. Every Pusher client sends text only.
     NotText,
+    /// 1007: a text frame that is not UTF-8.
+    NotUtf8,
     /// 1009: a frame over the size limit of the listener.
     FrameTooLarge,
     /// 4001: no app has the key.
@@ -45,6 +49,9 @@ pub enum CloseCode {
     TooSlow,
     /// 4100: the node cannot reach its backbone, so that it can promise no delivery.
     Unavailable,
+    /// 4200: messages of one of its channels may be missing. Stock clients know no other sign of it than a new
+    /// connection, on which they subscribe anew.
+    Missed,
     /// 4200: the node drains. Stagger it: everybody at once is a stampede.
     Draining,
     /// 4201: silence, even after a ping.
@@ -53,8 +60,10 @@ pub enum CloseCode {
 
 impl CloseCode {
     /// Every reason.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
+        Self::BrokenRules,
         Self::NotText,
+        Self::NotUtf8,
         Self::FrameTooLarge,
         Self::UnknownKey,
         Self::AppDeleted,
@@ -66,6 +75,7 @@ impl CloseCode {
         Self::OverCapacity,
         Self::TooSlow,
         Self::Unavailable,
+        Self::Missed,
         Self::Draining,
         Self::PongTimeout,
     ];
@@ -82,7 +92,9 @@ impl CloseCode {
 
     fn row(self) -> (u16, &'static str) {
         match self {
+            Self::BrokenRules => (1002, "The rules of WebSocket are broken"),
             Self::NotText => (1003, "Only text frames are understood"),
+            Self::NotUtf8 => (1007, "Text must be UTF-8"),
             Self::FrameTooLarge => (1009, "Frame too large"),
             Self::UnknownKey => (4001, "No app has this key"),
             Self::AppDeleted => (4001, "The app was deleted"),
@@ -94,6 +106,7 @@ impl CloseCode {
             Self::OverCapacity => (4100, "Over capacity"),
             Self::TooSlow => (4100, "Messages were not read fast enough"),
             Self::Unavailable => (4100, "Temporarily unavailable"),
+            Self::Missed => (4200, "Messages may have been missed, reconnect"),
             Self::Draining => (4200, "The server is restarting, reconnect"),
             Self::PongTimeout => (4201, "No pong in time"),
         }
@@ -102,7 +115,7 @@ impl CloseCode {
     /// What clients do with it.
     pub fn class(self) -> Class {
         match self {
-            Self::NotText | Self::FrameTooLarge => Class::Transport,
+            Self::BrokenRules | Self::NotText | Self::NotUtf8 | Self::FrameTooLarge => Class::Transport,
             Self::UnknownKey
             | Self::AppDeleted
             | Self::AppDisabled
@@ -111,7 +124,7 @@ impl CloseCode {
             | Self::UnsupportedProtocol
             | Self::KeyRevoked => Class::GiveUp,
             Self::OverCapacity | Self::TooSlow | Self::Unavailable => Class::BackOff,
-            Self::Draining | Self::PongTimeout => Class::Reconnect,
+            Self::Missed | Self::Draining | Self::PongTimeout => Class::Reconnect,
         }
     }
 }

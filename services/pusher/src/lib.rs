@@ -18,7 +18,7 @@ pub use codes::{Class, CloseCode, ErrorCode};
 pub use encode::encode_record;
 pub use handshake::{Handshake, ProtocolVersion, Refused, parse_handshake, reject, select_subprotocol};
 pub use name::{ChannelKind, InvalidName, parse_channel_name};
-pub use session::{Input, Output, Session, Settings};
+pub use session::{Cause, Denied, Input, Output, Session, Settings};
 pub use socket_id::{InvalidSocketId, SocketId};
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ pub enum ChannelKind {
     Presence,
     /// `cache-`, `private-cache-`, `private-encrypted-cache-`. Not served yet.
     Cache,
-    /// `#…`: server to user, and reserved. Not served yet.
+    /// `#server-to-user-…`. Not served yet. No other name starts with `#`.
     User,
 }
 
@@ -68,14 +68,23 @@ pub enum InvalidName {
     /// Holds something outside the alphabet.
     #[error("channel name may hold only A-Z a-z 0-9 _ - = @ , . ;")]
     Alphabet,
+    /// Starts with `#` and is not one of the protocol's own.
+    #[error("a channel name that starts with # must be #server-to-user- and a user id")]
+    Reserved,
 }
 
-/// Checks `name` against Pusher's alphabet and the app's length limit; a `#` may stand at the start, for the reserved
-/// names.
+/// In front of the user id in the name of a server-to-user channel.
+const SERVER_TO_USER: &str = "#server-to-user-";
+
+/// Checks `name` against Pusher's alphabet and the app's length limit; a `#` may stand at the start, but only of the
+/// names that the protocol itself has.
 pub fn parse_channel_name(name: &str, limits: &Limits) -> Result<(ChannelName, ChannelKind), InvalidName> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'=' | b'@' | b',' | b'.' | b';');
     if !name.strip_prefix('#').unwrap_or(name).bytes().all(allowed) {
         return Err(InvalidName::Alphabet);
+    }
+    if name.starts_with('#') && name.strip_prefix(SERVER_TO_USER).is_none_or(str::is_empty) {
+        return Err(InvalidName::Reserved);
     }
     // The alphabet is ASCII: characters are bytes.
     if name.len() > limits.channel_name_chars {
@@ -119,7 +128,6 @@ mod tests {
             ("private-cache-rates", Cache),
             ("private-encrypted-cache-rates", Cache),
             ("#server-to-user-u1", User),
-            ("#anything", User),
         ] {
             assert_eq!(parse(name), Ok(kind), "{name}");
         }
@@ -135,13 +143,16 @@ mod tests {
         for name in ["a b", "a/b", "a:b", "a#b", "##", "é", "a\n", "a*", "a>"] {
             assert_eq!(parse(name), Err(InvalidName::Alphabet), "{name}");
         }
+        for name in ["#", "#other", "#private-a", "#server-to-user", "#server-to-user-", "#Server-to-user-u1"] {
+            assert_eq!(parse(name), Err(InvalidName::Reserved), "{name}");
+        }
         let wide = Limits { channel_name_chars: 5000, ..Limits::default() };
         assert_eq!(parse_channel_name(&"x".repeat(1025), &wide).unwrap_err(), InvalidName::TooLong(1024));
     }
 
     proptest! {
         #[test]
-        fn any_text_is_answered(name in prop_oneof!["\\PC{0,250}", "#?(private-|cache-|encrypted-|presence-|x){0,5}"]) {
+        fn any_text_is_answered(name in prop_oneof!["\\PC{0,250}", "#?(server-to-user-|private-|cache-|encrypted-|presence-|x){0,5}"]) {
             if let Ok((checked, kind)) = parse_channel_name(&name, &Limits::default()) {
                 prop_assert_eq!(checked.as_str(), &name);
                 prop_assert_eq!(kind, ChannelKind::of(&name));

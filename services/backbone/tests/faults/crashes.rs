@@ -88,11 +88,8 @@ async fn an_edge_is_cut_off_for_some_seconds() {
     let cluster = NatsCluster::start().await;
     let publishing = connect_each(&config(), &cluster).await;
     let proxy = Proxy::start(cluster.nodes()[0].client_port()).await;
-    let cut_off = {
-        let nats = backbone::NatsConfig { urls: vec![proxy.nats_url()], ..Default::default() };
-        let config = backbone::Config { ignore_discovered_servers: true, ..config() };
-        backbone::Backbone::connect(&config, &nats).await.unwrap()
-    };
+    let config = backbone::Config { ignore_discovered_servers: true, ..config() };
+    let cut_off = connect(&config, vec![proxy.nats_url()]).await;
     let subscribers = Subscribers::start(attach_all(&cut_off, CHANNELS).await);
     let load = Load::start(&publishing, CHANNELS);
     load.accept(1_000).await;
@@ -115,10 +112,9 @@ async fn an_edge_is_cut_off_for_some_seconds() {
 async fn nothing_is_published_after_it_was_given_up() {
     let cluster = NatsCluster::start().await;
     let proxy = Proxy::start(cluster.nodes()[0].client_port()).await;
-    let nats = backbone::NatsConfig { urls: vec![proxy.nats_url()], ..Default::default() };
     let short = Duration::from_secs(15);
     let config = backbone::Config { ignore_discovered_servers: true, publish_deadline: short, ..config() };
-    let cut_off = backbone::Backbone::connect(&config, &nats).await.unwrap();
+    let cut_off = connect(&config, vec![proxy.nats_url()]).await;
     cut_off.publish(publish(&channel(0), "0".to_owned())).await.unwrap();
     proxy.cut();
     testkit::eventually("the edge to notice", || async { (!cut_off.is_up()).then_some(()) }).await;

@@ -5,6 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
+use hyper::header::{self, HeaderValue};
 use hyper::{Request, StatusCode};
 use pusher::api::{self, ApiError, Authenticated, ChannelQuery, ChannelsQuery, Counts, Route};
 
@@ -50,24 +51,33 @@ pub(super) async fn answer(shared: &Shared, request: Request<Incoming>) -> Reply
         }
         reply::refusal(error)
     };
-    let body = match read_body(shared, body).await {
-        Ok(body) => body,
-        Err(NoBody::TooLarge) => {
-            return refuse(&ApiError::BodyTooLarge { limit: shared.config.max_body_bytes });
-        }
-        Err(NoBody::TooLate) => return reply::error(StatusCode::REQUEST_TIMEOUT, "the body did not come in time"),
-        Err(NoBody::Broken) => return reply::error(StatusCode::BAD_REQUEST, "the body broke off"),
-    };
     if !shared.apps.is_ready() {
-        return reply::unavailable("this node has not learned of the apps yet");
+        return refuse(&ApiError::Unavailable);
     }
+    let too_large = ApiError::BodyTooLarge { limit: shared.config.max_body_bytes };
     let app = shared.apps.get(target.app());
     let query = head.uri.query().unwrap_or_default();
     let now = clock::unix_seconds();
-    let signed = match api::authenticate(app.as_deref(), method, path, query, &body, now) {
+    // An honest large body is refused before it is sent, and who cannot sign does not get us to hold one.
+    let large = body.size_hint().lower() > shared.config.max_body_bytes as u64;
+    let signed =
+        if large { Err(too_large.clone()) } else { api::authenticate(app.as_deref(), method, path, query, now) };
+    let signed = match signed {
         Ok(signed) => signed,
-        Err(error) => return refuse(&error),
+        Err(error) if body.is_end_stream() => return refuse(&error),
+        Err(error) => return last(refuse(&error)),
     };
+    let body = match read_body(shared, body).await {
+        Ok(body) => body,
+        Err(NoBody::TooLarge) => return last(refuse(&too_large)),
+        Err(NoBody::TooLate) => {
+            return last(reply::error(StatusCode::REQUEST_TIMEOUT, "the body did not come in time"));
+        }
+        Err(NoBody::Broken) => return last(reply::error(StatusCode::BAD_REQUEST, "the body broke off")),
+    };
+    if let Err(error) = signed.check_body(&body) {
+        return refuse(&error);
+    }
     let answered = match &target {
         Target::Pusher(Route::Events { .. }) => publish::event(shared, &signed, &body, begun).await,
         Target::Pusher(Route::BatchEvents { .. }) => publish::batch(shared, &signed, &body, begun).await,
@@ -78,6 +88,12 @@ pub(super) async fn answer(shared: &Shared, request: Request<Incoming>) -> Reply
     answered.unwrap_or_else(|error| refuse(&error))
 }
 
+/// The answer to a request whose body is not read to its end, and which is therefore the connection's last.
+fn last(mut reply: Reply) -> Reply {
+    reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    reply
+}
+
 /// Why there is no body.
 enum NoBody {
     TooLarge,
@@ -86,13 +102,8 @@ enum NoBody {
 }
 
 async fn read_body(shared: &Shared, body: Incoming) -> Result<Bytes, NoBody> {
-    let limit = shared.config.max_body_bytes;
-    // An honest large body is refused before it is sent.
-    if body.size_hint().lower() > limit as u64 {
-        return Err(NoBody::TooLarge);
-    }
-    let collected = tokio::time::timeout(shared.config.body_timeout, Limited::new(body, limit).collect()).await;
-    match collected {
+    let body = Limited::new(body, shared.config.max_body_bytes);
+    match tokio::time::timeout(shared.config.body_timeout, body.collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(NoBody::TooLarge),
         Ok(Err(_)) => Err(NoBody::Broken),
@@ -102,11 +113,13 @@ async fn read_body(shared: &Shared, body: Incoming) -> Result<Bytes, NoBody> {
 
 /// How a refused publish is counted.
 fn class(error: &ApiError) -> PublishResult {
-    match error.status() {
-        401 | 403 | 404 => PublishResult::Unauthorized,
-        413 => PublishResult::TooLarge,
-        503 => PublishResult::UnknownOutcome,
-        _ => PublishResult::Invalid,
+    match (error, error.status()) {
+        (ApiError::Unavailable, _) => PublishResult::Unavailable,
+        (_, 401 | 403 | 404) => PublishResult::Unauthorized,
+        (_, 413) => PublishResult::TooLarge,
+        (_, 429) => PublishResult::OverLimit,
+        (_, 503) => PublishResult::UnknownOutcome,
+        (_, _) => PublishResult::Invalid,
     }
 }
 

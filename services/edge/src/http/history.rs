@@ -71,6 +71,8 @@ pub(super) async fn answer(shared: &Shared, signed: &Authenticated<'_>, target: 
     let limit = limit.ok_or(ApiError::Shape("limit must be a number from 1 to 1000"))?;
     let tier = app.namespaces.tier(channel.as_str());
     if let Some(after) = after
+        // What is not stored has no history, whatever position a client may have.
+        && tier != Tier::Ephemeral
         && let Some(reply) = from_ring(shared, &app.id, &channel, tier, after, limit).await
     {
         return Ok(reply);
@@ -84,7 +86,7 @@ pub(super) async fn answer(shared: &Shared, signed: &Authenticated<'_>, target: 
         Err(error @ HistoryError::NotStored) => {
             return Ok(reply::error(StatusCode::BAD_REQUEST, &error.to_string()));
         }
-        Err(error @ HistoryError::Unavailable) => return Ok(reply::unavailable(&error.to_string())),
+        Err(HistoryError::Unavailable) => return Err(ApiError::Unavailable),
     };
     let records: Vec<_> = history.records.into_iter().map(|stored| (stored.position, stored.record)).collect();
     Ok(render(&records, history.complete, history.more, history.head))

@@ -10,9 +10,9 @@ mod reply;
 mod upgrade;
 
 use std::convert::Infallible;
-use std::pin::pin;
+use std::pin::{self, pin};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -21,12 +21,16 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Refusal;
 use crate::server::Shared;
 use crate::stream::Stream;
+
+/// Bytes that are read and forgotten at most after the last answer.
+const LINGER_BYTES: usize = 16 * 1024 * 1024;
 
 type Reply = Response<Full<bytes::Bytes>>;
 
@@ -53,14 +57,13 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: Stream, accepted: Instant
         })
     };
     let config = &shared.config;
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(config.keep_alive_timeout)
         .max_header_size(config.max_header_bytes)
         .max_buf_size(config.max_header_bytes.max(16 * 1024))
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    let mut connection = pin!(connection);
     let first_request = tokio::time::sleep_until((accepted + config.handshake_timeout).into());
     let mut first_request = pin!(first_request);
     // A socket that has just come gets an answer before it is closed.
@@ -72,11 +75,11 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: Stream, accepted: Instant
     let (mut waiting, mut closing) = (true, false);
     loop {
         tokio::select! {
-            result = connection.as_mut() => {
+            result = &mut connection => {
                 if let Err(error) = result {
                     tracing::debug!(error = &error as &dyn std::error::Error, "an HTTP connection failed");
                 }
-                return;
+                break;
             }
             () = first_request.as_mut(), if waiting => {
                 waiting = false;
@@ -86,11 +89,38 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: Stream, accepted: Instant
             }
             () = last_answer.as_mut(), if !closing => {
                 closing = true;
-                connection.as_mut().graceful_shutdown();
+                pin::Pin::new(&mut connection).graceful_shutdown();
             }
             () = shared.kill.cancelled() => return,
         }
     }
+    // There is none left if it has become a WebSocket.
+    if let Some(parts) = connection.into_parts() {
+        tokio::select! {
+            () = part(parts.io.into_inner(), config.close_timeout) => {}
+            () = shared.kill.cancelled() => {}
+        }
+    }
+}
+
+/// Takes leave of a client that may still be sending what was refused. A socket that is closed with unread bytes resets
+/// the connection, and the client may then never see the answer. Bounded in time and bytes.
+async fn part(mut stream: Stream, patience: Duration) {
+    let parted = async {
+        if stream.shutdown().await.is_err() {
+            return;
+        }
+        let mut scratch = [0; 1024];
+        let mut left = LINGER_BYTES;
+        while left > 0 {
+            match stream.read(&mut scratch).await {
+                Ok(0) | Err(_) => return,
+                Ok(read) => left = left.saturating_sub(read),
+            }
+        }
+    };
+    // Whoever is still there is not waited for.
+    tokio::time::timeout(patience, parted).await.ok();
 }
 
 async fn answer(shared: Arc<Shared>, socket: Socket, mut request: Request<Incoming>) -> Reply {

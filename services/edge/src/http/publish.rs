@@ -5,7 +5,6 @@ use std::time::Instant;
 use backbone::{Publish, PublishError, Publisher};
 use channels::{ChannelName, ConnectionId, Message, Record, RecordKind};
 use futures_util::future::join_all;
-use hyper::StatusCode;
 use pusher::api::{self, ApiError, Authenticated, Event};
 
 use super::api::counts;
@@ -13,6 +12,10 @@ use super::{Reply, reply};
 use crate::clock;
 use crate::metrics::PublishResult;
 use crate::server::Shared;
+
+/// Data that several events of a batch have together at most to be stored as one record: a quarter of what the
+/// backbone takes by default, and more than a batch holds by default.
+const JOINED_BYTES: usize = 256 * 1024;
 
 /// `POST /events`.
 pub(super) async fn event(
@@ -25,7 +28,7 @@ pub(super) async fn event(
     let records = records(std::slice::from_ref(&event), clock::unix_ms());
     Ok(match publish(shared, signed, records, begun).await {
         Ok(()) => reply::ok(api::event_answer(&event, |channel| cluster_counts(shared, signed, channel))),
-        Err(error) => failure(&error),
+        Err(error) => reply::refusal(&error),
     })
 }
 
@@ -40,7 +43,7 @@ pub(super) async fn batch(
     let records = records(&events, clock::unix_ms());
     Ok(match publish(shared, signed, records, begun).await {
         Ok(()) => reply::ok(api::batch_answer(&events, |channel| cluster_counts(shared, signed, channel))),
-        Err(error) => failure(&error),
+        Err(error) => reply::refusal(&error),
     })
 }
 
@@ -49,13 +52,17 @@ fn cluster_counts(shared: &Shared, signed: &Authenticated<'_>, channel: &Channel
 }
 
 /// The records of a request, in order for each channel. Events that follow each other on one channel and leave out the
-/// same connection are one record, which is stored and delivered as one.
+/// same connection are one record, which is stored and delivered as one, up to the size that is safe to store.
 fn records(events: &[Event], timestamp_ms: u64) -> Vec<(ChannelName, Record)> {
     let mut records: Vec<(ChannelName, Record)> = Vec::new();
     for event in events {
         for channel in &event.channels {
             let newest = records.iter_mut().rev().find(|(name, _)| name == channel);
-            match newest.filter(|(_, record)| record.connection == event.exclude) {
+            let joins = |record: &Record| {
+                let bytes: usize = record.messages.iter().map(|message| message.data.len()).sum();
+                record.connection == event.exclude && bytes + event.message.data.len() <= JOINED_BYTES
+            };
+            match newest.filter(|(_, record)| joins(record)) {
                 Some((_, record)) => record.messages.push(event.message.clone()),
                 None => records.push((channel.clone(), record(&event.message, event.exclude.clone(), timestamp_ms))),
             }
@@ -69,13 +76,13 @@ fn record(message: &Message, exclude: Option<ConnectionId>, timestamp_ms: u64) -
     Record { kind: RecordKind::Messages, connection: exclude, client: None, timestamp_ms, messages }
 }
 
-/// Publishes all, each channel's in order. If some fail the answer is the most uncertain failure.
+/// Publishes all, each channel's in order. If only some fail, what is true of all is that the outcome is unknown.
 async fn publish(
     shared: &Shared,
     signed: &Authenticated<'_>,
     records: Vec<(ChannelName, Record)>,
     begun: Instant,
-) -> Result<(), PublishError> {
+) -> Result<(), ApiError> {
     let publisher = Publisher::new(shared.backbone.clone());
     let publishes = records.into_iter().map(|(channel, record)| {
         let tier = signed.app.namespaces.tier(channel.as_str());
@@ -85,26 +92,24 @@ async fn publish(
     // Every place in line is taken here, in order; the futures then run side by side.
     let publishes: Vec<_> = publishes.collect();
     let metrics = &shared.metrics.http;
-    let mut failed = None;
-    for result in join_all(publishes).await {
-        metrics.result(PublishResult::of(&result)).increment(1);
-        if let Err(error) = result {
-            failed = Some(match (failed, error) {
-                (Some(PublishError::UnknownOutcome), _) => PublishError::UnknownOutcome,
-                (_, error) => error,
-            });
-        }
+    let results = join_all(publishes).await;
+    for result in &results {
+        metrics.result(PublishResult::of(result)).increment(1);
     }
     metrics.seconds.record(begun.elapsed().as_secs_f64());
-    failed.map_or(Ok(()), Err)
+    outcome(results.into_iter().map(|result| result.map(drop)))
 }
 
-fn failure(error: &PublishError) -> Reply {
-    match error {
-        PublishError::TooLarge => reply::error(StatusCode::PAYLOAD_TOO_LARGE, &error.to_string()),
-        PublishError::Unavailable => reply::unavailable(&error.to_string()),
-        PublishError::UnknownOutcome => reply::refusal(&ApiError::OutcomeUnknown),
-    }
+/// The one outcome of several publishes.
+fn outcome(results: impl Iterator<Item = Result<(), PublishError>>) -> Result<(), ApiError> {
+    let one = |result| match result {
+        Ok(()) => Ok(()),
+        Err(PublishError::TooLarge) => Err(ApiError::RecordTooLarge),
+        Err(PublishError::Unavailable) => Err(ApiError::Unavailable),
+        Err(PublishError::UnknownOutcome) => Err(ApiError::OutcomeUnknown),
+    };
+    let same = |a, b| if a == b { a } else { Err(ApiError::OutcomeUnknown) };
+    results.map(one).reduce(same).unwrap_or(Ok(()))
 }
 
 #[cfg(test)]
@@ -137,5 +142,30 @@ mod tests {
             })
             .collect();
         assert_eq!(shown, ["a:1", "b:12", "a:34", "a:5"]);
+    }
+
+    #[test]
+    fn a_record_does_not_grow_beyond_what_can_be_stored() {
+        let mut large = event("1", &["a"], None);
+        large.message.data = vec![b'x'; JOINED_BYTES / 2].into();
+        let events = [large.clone(), large.clone(), large.clone()];
+        let sizes: Vec<_> = records(&events, 7).iter().map(|(_, record)| record.messages.len()).collect();
+        assert_eq!(sizes, [2, 1]);
+    }
+
+    #[test]
+    fn a_request_that_failed_in_part_is_not_called_a_failure() {
+        use PublishError::{TooLarge, Unavailable, UnknownOutcome};
+        for (results, expected) in [
+            (vec![], Ok(())),
+            (vec![Ok(()), Ok(())], Ok(())),
+            (vec![Err(Unavailable), Err(Unavailable)], Err(ApiError::Unavailable)),
+            (vec![Err(TooLarge)], Err(ApiError::RecordTooLarge)),
+            (vec![Ok(()), Err(Unavailable)], Err(ApiError::OutcomeUnknown)),
+            (vec![Err(TooLarge), Ok(())], Err(ApiError::OutcomeUnknown)),
+            (vec![Err(UnknownOutcome), Err(Unavailable)], Err(ApiError::OutcomeUnknown)),
+        ] {
+            assert_eq!(outcome(results.into_iter()), expected);
+        }
     }
 }

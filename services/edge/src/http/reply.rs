@@ -41,8 +41,3 @@ pub(super) fn refusal(error: &ApiError) -> Reply {
     }
     reply
 }
-
-/// 503: nothing is wrong with the request.
-pub(super) fn unavailable(message: &str) -> Reply {
-    error(StatusCode::SERVICE_UNAVAILABLE, message)
-}

@@ -158,7 +158,7 @@ impl Channel {
     }
 
     /// Lets everybody in who waits.
-    fn go_live(&self, hub: &Hub, head: Position) {
+    pub(super) fn go_live(&self, hub: &Hub, head: Position) {
         let mut state = self.state.lock();
         state.phase = Phase::Live;
         state.ring.restart(head);
@@ -219,14 +219,26 @@ impl Channel {
         }
     }
 
+    /// Goes back to where it came from: whoever is there is told to reconnect, whoever comes waits.
+    pub(super) fn start_over(&self) {
+        let mut state = self.state.lock();
+        state.phase = Phase::Attaching;
+        state.ring.stop();
+        for (_, subscriber) in &state.subscribers {
+            subscriber.peer.queue.end(Ending::Missed);
+        }
+    }
+
     /// Gives up: whoever waits is sent to another node.
-    fn fail(&self, hub: &Hub) -> bool {
+    pub(super) fn fail(&self, hub: &Hub) -> bool {
         let mut state = self.state.lock();
         state.phase = Phase::Ended;
         state.farewells = Vec::new();
         for (_, subscriber) in &state.subscribers {
             subscriber.peer.queue.end(Ending::Unavailable);
-            hub.metrics.subscribe_unavailable.increment(1);
+            if subscriber.confirmation.is_some() {
+                hub.metrics.subscribe_unavailable.increment(1);
+            }
         }
         true
     }
@@ -251,21 +263,42 @@ pub(super) async fn run(hub: Arc<Hub>, channel: Arc<Channel>) {
 }
 
 async fn feed(hub: &Arc<Hub>, channel: &Arc<Channel>) {
-    let timeout = tokio::time::sleep(hub.settings.attach_timeout);
-    let (mut attachment, mut tier) = tokio::select! {
-        attached = attach(hub, channel) => attached,
-        () = timeout => {
-            tracing::warn!(app = %channel.app, channel = %channel.name, "a channel could not be attached in time");
-            hub.remove(channel, |channel| channel.fail(hub));
-            return;
+    loop {
+        let timeout = tokio::time::sleep(hub.settings.attach_timeout);
+        let (attachment, tier) = tokio::select! {
+            attached = attach(hub, channel) => attached,
+            () = timeout => {
+                tracing::warn!(app = %channel.app, channel = %channel.name, "a channel could not be attached in time");
+                hub.remove(channel, |channel| channel.fail(hub));
+                return;
+            }
+        };
+        channel.go_live(hub, attachment.head());
+        match pass_on(hub, channel, attachment, tier).await {
+            Over::Vacant => return,
+            // Other rules, other promises: continuity across the change is unknown, and said so.
+            Over::OtherTier => {
+                tracing::info!(app = %channel.app, channel = %channel.name, "attaching anew for another tier");
+                channel.start_over();
+            }
         }
-    };
-    channel.go_live(hub, attachment.head());
+    }
+}
+
+/// Why an attachment is not needed any more.
+enum Over {
+    /// The channel has ended.
+    Vacant,
+    /// Its app wants it on another tier.
+    OtherTier,
+}
+
+/// Passes on what the attachment yields.
+async fn pass_on(hub: &Arc<Hub>, channel: &Arc<Channel>, mut attachment: Attachment, tier: Tier) -> Over {
     // When the channel is to end, while it has no subscriber.
     let mut ends: Option<tokio::time::Instant> = None;
-    if channel.subscriptions() == 0 {
-        channel.look();
-    }
+    // What happened while it was being attached.
+    channel.look();
     loop {
         let linger = async {
             match ends {
@@ -279,18 +312,15 @@ async fn feed(hub: &Arc<Hub>, channel: &Arc<Channel>) {
                 Delivery::Gap(gap) => tell_gap(hub, channel, gap),
             },
             () = channel.look.notified() => {
+                if hub.tier(channel) != tier {
+                    return Over::OtherTier;
+                }
                 let vacant = channel.subscriptions() == 0;
                 ends = vacant.then(|| tokio::time::Instant::now() + hub.settings.detach_linger);
-                if hub.tier(channel) != tier {
-                    // Other rules, other promises: continuity across the change is unknown, and said so.
-                    (attachment, tier) = attach(hub, channel).await;
-                    tracing::info!(app = %channel.app, channel = %channel.name, "attached anew for its new tier");
-                    channel.tell_missed(attachment.head());
-                }
             }
             () = linger => {
-                if channel.subscriptions() == 0 && hub.remove(channel, Channel::end_if_vacant) {
-                    return;
+                if hub.remove(channel, Channel::end_if_vacant) {
+                    return Over::Vacant;
                 }
                 ends = None;
             }

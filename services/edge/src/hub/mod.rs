@@ -45,8 +45,8 @@ struct Settings {
     attach_timeout: Duration,
 }
 
-/// Some channels, by app and name.
-type Map = HashMap<(AppId, ChannelName), Arc<Channel>>;
+/// Some channels, by app and name. By app first, so that what concerns one app does not walk over those of all.
+type Map = HashMap<AppId, HashMap<ChannelName, Arc<Channel>>>;
 
 /// The channels of this node.
 #[derive(Debug)]
@@ -103,18 +103,17 @@ impl Hub {
         }
     }
 
-    fn shard(&self, key: &(AppId, ChannelName)) -> &Mutex<Map> {
+    fn shard(&self, app: &AppId, name: &ChannelName) -> &Mutex<Map> {
         let mut hasher = DefaultHasher::new();
-        key.hash(&mut hasher);
+        (app, name).hash(&mut hasher);
         let index = usize::try_from(hasher.finish() % SHARDS as u64).unwrap_or_default();
         &self.shards[index]
     }
 
     /// The channel, which is created with its task if it is not there.
     fn channel(self: &Arc<Self>, app: &AppId, name: &ChannelName) -> Arc<Channel> {
-        let key = (app.clone(), name.clone());
-        let mut map = self.shard(&key).lock();
-        match map.entry(key) {
+        let mut map = self.shard(app, name).lock();
+        match map.entry(app.clone()).or_default().entry(name.clone()) {
             Entry::Occupied(entry) => Arc::clone(entry.get()),
             Entry::Vacant(entry) => {
                 let channel = Arc::new(Channel::new(app.clone(), name.clone(), &self.settings));
@@ -125,17 +124,18 @@ impl Hub {
     }
 
     fn find(&self, app: &AppId, name: &ChannelName) -> Option<Arc<Channel>> {
-        let key = (app.clone(), name.clone());
-        self.shard(&key).lock().get(&key).cloned()
+        self.shard(app, name).lock().get(app)?.get(name).cloned()
     }
 
     /// Takes `channel` out of the map if `may` still says so under both locks.
     fn remove(&self, channel: &Arc<Channel>, may: impl FnOnce(&Channel) -> bool) -> bool {
-        let key = (channel.app.clone(), channel.name.clone());
-        let mut map = self.shard(&key).lock();
+        let mut map = self.shard(&channel.app, &channel.name).lock();
         let removed = may(channel);
-        if removed {
-            map.remove(&key);
+        if removed && let Some(of_app) = map.get_mut(&channel.app) {
+            of_app.remove(&channel.name);
+            if of_app.is_empty() {
+                map.remove(&channel.app);
+            }
         }
         removed
     }
@@ -148,9 +148,8 @@ impl Hub {
     /// Has the channels of `apps`, whose settings have changed, look at their tier again.
     pub(crate) fn recheck(&self, apps: &[AppId]) {
         for shard in &self.shards {
-            for channel in shard.lock().values().filter(|channel| apps.contains(&channel.app)) {
-                channel.look();
-            }
+            let map = shard.lock();
+            apps.iter().filter_map(|app| map.get(app)).flat_map(HashMap::values).for_each(|channel| channel.look());
         }
     }
 
@@ -163,7 +162,7 @@ impl Hub {
     pub(crate) fn occupied(&self, app: &AppId) -> Vec<(ChannelName, u64)> {
         let mut occupied = Vec::new();
         for shard in &self.shards {
-            for channel in shard.lock().values().filter(|channel| channel.app == *app) {
+            for channel in shard.lock().get(app).into_iter().flat_map(HashMap::values) {
                 let subscriptions = channel.subscriptions();
                 if subscriptions > 0 {
                     occupied.push((channel.name.clone(), subscriptions));
@@ -176,7 +175,9 @@ impl Hub {
     /// Every channel with subscribers on this node.
     pub(crate) fn all_occupied(&self) -> Vec<Arc<Channel>> {
         let occupied = |shard: &Mutex<Map>| -> Vec<_> {
-            shard.lock().values().filter(|channel| channel.subscriptions() > 0).cloned().collect()
+            let map = shard.lock();
+            let channels = map.values().flat_map(HashMap::values);
+            channels.filter(|channel| channel.subscriptions() > 0).cloned().collect()
         };
         self.shards.iter().flat_map(occupied).collect()
     }

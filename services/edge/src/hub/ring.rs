@@ -36,6 +36,11 @@ impl Ring {
         Self { max_records, max_bytes, records: VecDeque::new(), bytes: 0, floor: None }
     }
 
+    /// Forgets everything, and can answer nothing until the next restart.
+    pub(crate) fn stop(&mut self) {
+        *self = Self::new(self.max_records, self.max_bytes);
+    }
+
     /// Forgets everything; what comes next follows `floor` without a hole.
     pub(crate) fn restart(&mut self, floor: Position) {
         self.records = VecDeque::new();

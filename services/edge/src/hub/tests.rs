@@ -267,6 +267,41 @@ async fn a_new_tier_is_told_as_a_gap() {
     assert_eq!(ending(&peer).await, Ending::Missed);
 }
 
+/// What a change of the tier does to those who are there and those who come before the new attachment.
+#[tokio::test]
+async fn nobody_is_confirmed_between_two_attachments() {
+    let f = Fixture::new().await;
+    let app = fixtures::app().id;
+    let (before, between) = (f.peer(1, 1 << 20), f.peer(2, 1 << 20));
+    let _before = f.subscribe(&before, "a");
+    next(&before).await;
+    let channel = f.hub.find(&app, &name("a")).unwrap();
+    let head = f.world.backbone.head(&app, &name("a"), Tier::Recoverable).await.unwrap();
+    channel.start_over();
+    assert_eq!(ending(&before).await, Ending::Missed);
+    let _between = f.subscribe(&between, "a");
+    assert_eq!(between.queue.bytes(), 0, "not yet");
+    assert!(f.hub.replay(&app, &name("a"), head, 1).is_none());
+    channel.go_live(&f.hub, head);
+    assert_eq!(next(&between).await, ["ok"]);
+}
+
+#[tokio::test]
+async fn who_waits_for_a_channel_that_cannot_be_attached_is_sent_elsewhere() {
+    let f = Fixture::new().await;
+    let peer = f.peer(1, 1 << 20);
+    // No await until the end, so the channel's task has not run.
+    let subscription = f.subscribe(&peer, "a");
+    let channel = f.hub.find(&fixtures::app().id, &name("a")).unwrap();
+    assert!(f.hub.remove(&channel, |channel| channel.fail(&f.hub)));
+    assert!(f.hub.find(&fixtures::app().id, &name("a")).is_none());
+    drop(subscription);
+    let other = f.peer(2, 1 << 20);
+    let _other = f.subscribe(&other, "a");
+    assert_eq!(ending(&peer).await, Ending::Unavailable);
+    assert_eq!(next(&other).await, ["ok"], "the next one gets a new channel");
+}
+
 /// More than the attachment buffers and the log keeps, before its task runs once.
 #[tokio::test]
 async fn a_gap_ends_the_subscribers_of_that_channel_only() {
@@ -295,4 +330,21 @@ async fn channels_end_with_the_hub() {
     assert_eq!(f.hub.occupied(&fixtures::app().id).len(), 100);
     f.world.stop.cancel();
     tokio::time::timeout(PATIENCE, f.hub.ended()).await.expect("the tasks end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn apps_do_not_see_each_other_and_leave_nothing_behind() {
+    let f = Fixture::new().await;
+    let other = AppId::new("2002").unwrap();
+    let (mine, theirs) = (f.peer(1, 1 << 20), f.peer(2, 1 << 20));
+    let theirs = Arc::new(Peer::new(theirs.id.clone(), other.clone(), 1 << 20));
+    let subscriptions = (f.subscribe(&mine, "a"), f.subscribe(&theirs, "a"));
+    assert_eq!((f.hub.occupied(&mine.app).len(), f.hub.occupied(&other).len()), (1, 1));
+    assert_eq!((next(&mine).await, next(&theirs).await), (vec!["ok".to_owned()], vec!["ok".to_owned()]));
+    f.publish("a", "x", None).await;
+    assert_eq!(next(&mine).await, ["x"]);
+    assert_eq!(theirs.queue.bytes(), frame::text("ok").bytes.len(), "nothing new");
+    drop(subscriptions);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert!(f.hub.shards.iter().all(|shard| shard.lock().is_empty()));
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use backbone::{Bucket, Kv, KvError, WatchEvent};
+use backbone::{Bucket, Entry, Kv, KvError, WatchEvent};
 use channels::{AppId, ChannelName};
 use prost::Message as _;
 use proto::backbone::Occupancy as Count;
@@ -32,12 +32,20 @@ pub(super) struct Cluster {
 #[derive(Debug)]
 struct Elsewhere {
     channel: ChannelName,
-    edges: HashMap<EdgeId, u64>,
+    edges: HashMap<EdgeId, Told>,
+}
+
+/// What an edge has written about one channel.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    subscriptions: u64,
+    /// Of the entry that says so.
+    revision: u64,
 }
 
 impl Cluster {
     fn believed(&self, elsewhere: &Elsewhere) -> u64 {
-        elsewhere.edges.iter().filter(|(edge, _)| self.alive.contains(*edge)).map(|(_, count)| count).sum()
+        elsewhere.edges.iter().filter(|(edge, _)| self.alive.contains(*edge)).map(|(_, told)| told.subscriptions).sum()
     }
 
     pub(super) fn subscriptions(&self, app: &AppId, token: &str) -> u64 {
@@ -51,10 +59,10 @@ impl Cluster {
         counted.filter(|(_, count)| *count > 0).collect()
     }
 
-    fn set(&mut self, key: &CountKey, channel: ChannelName, count: u64) {
+    fn set(&mut self, key: &CountKey, channel: ChannelName, told: Told) {
         let channels = self.counts.entry(key.app.clone()).or_default();
         let new = || Elsewhere { channel, edges: HashMap::new() };
-        channels.entry(key.token.clone()).or_insert_with(new).edges.insert(key.edge.clone(), count);
+        channels.entry(key.token.clone()).or_insert_with(new).edges.insert(key.edge.clone(), told);
     }
 
     fn remove(&mut self, key: &CountKey) {
@@ -80,11 +88,12 @@ impl Cluster {
         self.silent.iter().filter(|(_, since)| now - **since >= grace).map(|(edge, _)| edge.clone()).collect()
     }
 
-    fn keys_of(&self, edge: &EdgeId) -> Vec<String> {
+    /// The keys of what `edge` has written, with their revisions.
+    fn keys_of(&self, edge: &EdgeId) -> Vec<(String, u64)> {
         let mut keys = Vec::new();
         for (app, channels) in &self.counts {
-            let theirs = channels.iter().filter(|(_, elsewhere)| elsewhere.edges.contains_key(edge));
-            keys.extend(theirs.map(|(token, _)| count_key(app, token, edge)));
+            let theirs = channels.iter().filter_map(|(token, elsewhere)| Some((token, elsewhere.edges.get(edge)?)));
+            keys.extend(theirs.map(|(token, told)| (count_key(app, token, edge), told.revision)));
         }
         keys
     }
@@ -151,9 +160,9 @@ impl Occupancy {
         }
     }
 
-    fn apply(&self, bucket: Bucket, cluster: &mut Cluster, event: WatchEvent) {
+    pub(super) fn apply(&self, bucket: Bucket, cluster: &mut Cluster, event: WatchEvent) {
         let (key, value) = match event {
-            WatchEvent::Put(entry) => (entry.key, Some(entry.value)),
+            WatchEvent::Put(Entry { key, value, revision }) => (key, Some((value, revision))),
             WatchEvent::Removed(key) => (key, None),
             WatchEvent::Current => return,
         };
@@ -167,9 +176,12 @@ impl Occupancy {
         }
         // Our own counts are the hub's to tell.
         let Some(key) = CountKey::parse(&key).filter(|key| key.edge != self.me) else { return };
-        let count = value.and_then(|value| Count::decode(value).ok()).filter(|count| count.version == VERSION);
-        match count.and_then(|count| Some((ChannelName::new(&count.channel).ok()?, count.subscriptions))) {
-            Some((channel, subscriptions)) => cluster.set(&key, channel, subscriptions),
+        let told = value.and_then(|(value, revision)| {
+            let count = Count::decode(value).ok().filter(|count| count.version == VERSION)?;
+            Some((ChannelName::new(&count.channel).ok()?, Told { subscriptions: count.subscriptions, revision }))
+        });
+        match told {
+            Some((channel, told)) => cluster.set(&key, channel, told),
             None => cluster.remove(&key),
         }
     }
@@ -189,13 +201,22 @@ impl Occupancy {
                 (dead, cluster.alive.first() == Some(&self.me))
             };
             for edge in dead.into_iter().filter(|_| mine) {
-                let keys = self.cluster.lock().keys_of(&edge);
-                tracing::info!(%edge, counts = keys.len(), "removing the subscription counts of an edge that is gone");
-                for key in keys {
-                    if let Err(error) = self.counts.remove(&key, None).await {
-                        tracing::debug!(error = &error as &dyn std::error::Error, "will be removed later");
-                        break;
-                    }
+                self.bury(&edge).await;
+            }
+        }
+    }
+
+    /// Removes what `edge` has written, as far as it is still what we know of. It may have come back in the meantime,
+    /// and what it writes then it writes only once.
+    pub(super) async fn bury(&self, edge: &EdgeId) {
+        let keys = self.cluster.lock().keys_of(edge);
+        tracing::info!(%edge, counts = keys.len(), "removing the subscription counts of an edge that is gone");
+        for (key, revision) in keys {
+            match self.counts.remove(&key, Some(revision)).await {
+                Ok(()) | Err(KvError::Conflict | KvError::Exists) => {}
+                Err(error @ (KvError::Unavailable(_) | KvError::InvalidKey)) => {
+                    tracing::debug!(error = &error as &dyn std::error::Error, "will be removed later");
+                    return;
                 }
             }
         }

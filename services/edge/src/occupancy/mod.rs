@@ -7,6 +7,8 @@
 
 mod cluster;
 mod report;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -68,7 +70,8 @@ impl Changes {
     fn take(&self) -> Vec<Arc<Channel>> {
         let noted = std::mem::take(&mut *self.noted.lock());
         for channel in &noted {
-            channel.noted.store(false, std::sync::atomic::Ordering::Release);
+            // Read as well as written, so that the count of whoever found it set is seen by who reads it next.
+            channel.noted.swap(false, std::sync::atomic::Ordering::AcqRel);
         }
         noted
     }

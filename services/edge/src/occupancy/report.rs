@@ -1,6 +1,7 @@
 //! This edge's counts and its lease.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::{self, FuturesUnordered};
 use prost::Message as _;
 use proto::backbone::Occupancy as Count;
+use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -32,25 +34,12 @@ impl Occupancy {
     pub(super) async fn report(&self, stop: CancellationToken) {
         let mut written = Written::new();
         let mut lease = None;
-        let mut renewal = tokio::time::interval(self.lease_ttl / 4);
-        renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => break,
-                _ = renewal.tick() => {
-                    if self.renew(&mut lease).await {
-                        // Others may have removed what we had written.
-                        written.values_mut().for_each(|count| *count = None);
-                        self.hub.all_occupied().iter().for_each(|channel| self.changes.note(channel));
-                    }
-                }
-                () = self.changes.some.notified() => {
-                    self.write(&mut written, self.changes.take()).await;
-                    // At most one write per channel and interval; the renewal of the lease must not wait for it.
-                    tokio::time::sleep(self.interval.min(self.lease_ttl / 8)).await;
-                }
-            }
+        let taken = Notify::new();
+        // Side by side: however long the writing takes, the lease must not lapse over it.
+        tokio::select! {
+            () = stop.cancelled() => {}
+            never = self.keep_lease(&mut lease, &taken) => match never {},
+            never = self.keep_counts(&mut written, &taken) => match never {},
         }
         let farewell = self.farewell(lease, written);
         if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
@@ -58,37 +47,65 @@ impl Occupancy {
         }
     }
 
-    /// Takes or keeps the lease; tells whether it is a new one.
-    async fn renew(&self, lease: &mut Option<Lease>) -> bool {
-        let renewed = match lease {
-            Some(held) => held.renew().await.map(|()| None),
-            None => {
-                let key = format!("{LEASE_PREFIX}{}", self.me);
-                self.backbone.lease(&key, Bytes::new(), self.lease_ttl).await.map(Some)
-            }
-        };
-        match renewed {
-            Ok(None) => false,
-            Ok(taken) => {
-                *lease = taken;
-                true
-            }
-            Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "this edge's lease is not renewed");
-                match error {
-                    // `Held` by our own earlier attempt, whose answer was lost: it lapses, and then we take it.
-                    LeaseError::Lost | LeaseError::Held => *lease = None,
-                    LeaseError::Unavailable(_) => {}
+    /// Renews the lease, and tells `taken` each time it is a new one.
+    async fn keep_lease(&self, lease: &mut Option<Lease>, taken: &Notify) -> Infallible {
+        let mut renewal = tokio::time::interval(self.lease_ttl / 4);
+        renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            renewal.tick().await;
+            match self.renew(lease).await {
+                Ok(false) => {}
+                Ok(true) => taken.notify_one(),
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "this edge's lease is not renewed");
                 }
-                false
+            }
+        }
+    }
+
+    /// Keeps the lease, or takes a new one if there is none; tells whether it is new.
+    async fn renew(&self, lease: &mut Option<Lease>) -> Result<bool, LeaseError> {
+        if let Some(held) = lease {
+            match held.renew().await {
+                Ok(()) => return Ok(false),
+                Err(error @ LeaseError::Unavailable(_)) => return Err(error),
+                // Lapsed while the backbone was away. Nobody believes our counts now, so not a moment later.
+                Err(LeaseError::Lost | LeaseError::Held) => *lease = None,
+            }
+        }
+        let key = format!("{LEASE_PREFIX}{}", self.me);
+        // `Held`: by an attempt of our own whose answer was lost. It lapses, and then we take it.
+        *lease = Some(self.backbone.lease(&key, Bytes::from(self.me.to_string()), self.lease_ttl).await?);
+        Ok(true)
+    }
+
+    /// Writes what changes, and with a new lease everything.
+    async fn keep_counts(&self, written: &mut Written, taken: &Notify) -> Infallible {
+        loop {
+            tokio::select! {
+                () = taken.notified() => {
+                    // Others may have removed what we had written.
+                    written.values_mut().for_each(|count| *count = None);
+                    self.hub.all_occupied().iter().for_each(|channel| self.changes.note(channel));
+                }
+                () = self.changes.some.notified() => {
+                    self.write(written, self.changes.take()).await;
+                    // At most one write per channel and interval.
+                    tokio::time::sleep(self.interval).await;
+                }
             }
         }
     }
 
     async fn write(&self, written: &mut Written, changed: Vec<Arc<Channel>>) {
-        let mut writes =
-            stream::iter(changed.into_iter().map(|channel| self.write_one(written, channel)).collect::<Vec<_>>())
-                .buffer_unordered(CONCURRENT_WRITES);
+        let mut begun = Vec::with_capacity(changed.len());
+        for channel in changed {
+            let key = (channel.app.clone(), channel.name.clone());
+            begun.push(self.write_one(written, channel));
+            // Until it is answered: should we have to stop before, this is one to take back.
+            written.insert(key, None);
+        }
+        let mut writes = stream::iter(begun).buffer_unordered(CONCURRENT_WRITES);
         let mut done = Vec::new();
         while let Some(outcome) = writes.next().await {
             done.push(outcome);

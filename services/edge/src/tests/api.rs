@@ -72,6 +72,24 @@ fn keep_alive_carries_many_requests() {
     }
 }
 
+/// Ten events of the largest data, as badly escaped as JSON can.
+#[test]
+fn a_full_batch_of_the_largest_events_passes() {
+    let node = Node::start(quick());
+    let mut client = node.client();
+    client.subscribe("room");
+    let data = r"\u0061".repeat(10_240);
+    let event = format!(r#"{{"name":"e","channel":"room","data":"{data}"}}"#);
+    let body = format!(r#"{{"batch":[{}]}}"#, vec![event; 10].join(","));
+    let query = signer().request("POST", "/apps/1001/batch_events", &[], body.as_bytes(), now());
+    let path = format!("/apps/1001/batch_events?{query}");
+    let (status, _, answer) = node.http(&request("POST", &path, &body, "Connection: close\r\n"));
+    assert_eq!((status, answer.as_str()), (200, "{}"));
+    for _ in 0..10 {
+        assert_eq!(client.next()["data"], "a".repeat(10_240));
+    }
+}
+
 #[test]
 fn one_publish_to_a_hundred_channels() {
     let node = Node::start(quick());
@@ -146,6 +164,11 @@ fn history_catches_up_from_a_position() {
     assert_eq!(events(&node, "warm", &[("after", "x")]).0, 400);
     assert_eq!(events(&node, "warm", &[("limit", "0")]).0, 400);
     assert_eq!(events(&node, "tick-a", &[]).0, 400);
+    // Nor from memory, with a position of this very life.
+    let mut other = node.client();
+    other.subscribe("tick-a");
+    let head = events(&node, "warm", &[]).1["head"].as_str().unwrap().to_owned();
+    assert_eq!(events(&node, "tick-a", &[("after", &head)]).0, 400);
     assert_eq!(events(&node, "a%20b", &[]).0, 400);
 }
 
@@ -156,7 +179,10 @@ fn a_node_without_apps_asks_for_patience() {
     let mut world = runtime.block_on(World::with(fixtures::app()));
     world.apps = backbone::registry::Apps::watch(world.registry.clone());
     let node = Node::beside(quick(), runtime, Arc::new(world));
-    assert_eq!(node.publish("a", "x").0, 503);
+    let (status, answer) = node.publish("a", "x");
+    assert_eq!((status, answer), (503, json!({ "error": "temporarily unavailable: nothing was done, try again" })));
+    node.await_metric(r#"fanfare_publish_total{source="http",result="unavailable"}"#, 1.0);
+    let (_, head, _) = node.http(&request("GET", "/apps/1001/channels", "", "Connection: close\r\n"));
+    assert!(head.contains("retry-after: 5"), "{head}");
     assert_eq!(node.upgraded("/app/app-key").close_code(), 4100);
-    assert!(node.backbone().is_up());
 }

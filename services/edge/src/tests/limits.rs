@@ -15,16 +15,56 @@ fn a_large_head_is_431_and_a_large_body_413() {
     assert_eq!(node.http(&request("GET", "/", "", &fits)).0, 404);
 
     // By its announced length, before anything is sent.
-    let announced = "POST /apps/1001/events HTTP/1.1\r\nHost: x\r\nContent-Length: 2049\r\nConnection: close\r\n\r\n";
-    let (status, _, body) = node.http(announced);
+    let announced = "POST /apps/1001/events HTTP/1.1\r\nHost: x\r\nContent-Length: 2049\r\n\r\n";
+    let (status, head, body) = node.http(announced);
     assert_eq!((status, body.contains("2048 bytes")), (413, true), "{body}");
+    assert!(head.contains("connection: close"), "{head}");
     // And without one.
     let chunk = "x".repeat(3000);
+    let query = signer().request("POST", "/apps/1001/events", &[], chunk.as_bytes(), now());
     let chunked = format!(
-        "POST /apps/1001/events HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n{:x}\r\n{chunk}\r\n0\r\n\r\n",
+        "POST /apps/1001/events?{query} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{chunk}\r\n0\r\n\r\n",
         chunk.len()
     );
     assert_eq!(node.http(&chunked).0, 413);
+}
+
+/// Most libraries send all of a body before they look for an answer. A socket closed with unread bytes would be reset,
+/// and the answer lost with it.
+#[test]
+fn a_client_that_sends_on_still_gets_its_413() {
+    let node = Node::start(Config { max_body_bytes: 2048, ..quick() });
+    let body = "x".repeat(5 * 1024 * 1024);
+    for _ in 0..5 {
+        assert_eq!(node.http(&request("POST", "/apps/1001/events", &body, "")).0, 413);
+    }
+}
+
+#[test]
+fn who_never_stops_sending_is_left() {
+    let node = Node::start(Config { max_body_bytes: 2048, close_timeout: Duration::from_millis(200), ..quick() });
+    let mut stream = node.tcp();
+    stream.write_all(b"POST /apps/1001/events HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n").unwrap();
+    let begun = std::time::Instant::now();
+    while stream.write_all(&[b'x'; 1024]).is_ok() {
+        assert!(begun.elapsed() < PATIENCE, "still read");
+    }
+}
+
+#[test]
+fn who_cannot_sign_is_refused_before_the_body() {
+    let node = Node::start(Config { body_timeout: Duration::from_secs(3600), ..quick() });
+    for (query, status) in [
+        (String::new(), 401),
+        (signer().request("POST", "/apps/1001/events", &[], b"{}", now() - 700), 401),
+        (signer().request("POST", "/apps/1001/batch_events", &[], b"{}", now()), 401),
+        ("a=1&a=2".to_owned(), 400),
+    ] {
+        let head = format!("POST /apps/1001/events?{query} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n");
+        assert_eq!(node.http(&head).0, status, "{query}");
+    }
+    let nowhere = "POST /apps/77/events HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n";
+    assert_eq!(node.http(nowhere).0, 404);
 }
 
 #[test]
@@ -46,8 +86,9 @@ fn who_says_nothing_is_put_out() {
 #[test]
 fn a_body_that_does_not_come_is_408() {
     let node = Node::start(Config { body_timeout: Duration::from_millis(100), ..quick() });
-    let late = "POST /apps/1001/events HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\nConnection: close\r\n\r\nabc";
-    assert_eq!(node.http(late).0, 408);
+    let query = signer().request("POST", "/apps/1001/events", &[], b"0123456789", now());
+    let late = format!("POST /apps/1001/events?{query} HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc");
+    assert_eq!(node.http(&late).0, 408);
 }
 
 #[test]

@@ -66,6 +66,52 @@ fn client_events_reach_the_others_in_order() {
 }
 
 #[test]
+fn what_clients_are_denied_is_counted() {
+    let mut app = fixtures::app();
+    app.limits.client_events_per_second = 2;
+    app.limits.channels_per_connection = 1;
+    let node = Node::with_app(quick(), app);
+    let mut client = node.client();
+    client.subscribe("private-room");
+    for channel in ["#other", "private-other", "public"] {
+        client.send(&json!({ "event": "pusher:subscribe", "data": { "channel": channel } }));
+        assert_eq!(client.next()["event"], "pusher:subscription_error");
+    }
+    for (channel, data) in [("private-other", ""), ("private-room", "x".repeat(10_241).as_str()), ("private-room", "")]
+    {
+        client.send(&json!({ "event": "client-x", "channel": channel, "data": data }));
+        assert_eq!(client.next()["event"], "pusher:error");
+    }
+    for result in ["subscribed", "invalid", "unauthorized", "over_limit"] {
+        node.await_metric(&format!(r#"fanfare_subscribe_total{{result="{result}"}}"#), 1.0);
+    }
+    for result in ["unauthorized", "too_large", "over_limit"] {
+        node.await_metric(&format!(r#"fanfare_publish_total{{source="client_event",result="{result}"}}"#), 1.0);
+    }
+    node.await_metric(r#"fanfare_quota_rejected_total{quota="client_events"}"#, 1.0);
+}
+
+/// Clients of protocol 5 learn of a fatal error by an event, whoever closes.
+#[test]
+fn old_clients_are_told_why_before_every_close() {
+    let node = Node::start(quick());
+    let mut broken = node.client_at("/app/app-key?protocol=5");
+    broken.socket.get_mut().write_all(b"\x81\x01x").unwrap();
+    assert_eq!(broken.next()["data"]["code"], 1002);
+    assert_eq!(broken.close_code(), 1002);
+
+    let mut missed = node.client_at("/app/app-key?protocol=5");
+    missed.subscribe("room");
+    let rules = vec![channels::Namespace { prefix: "room".to_owned(), tier: channels::Tier::Ephemeral }];
+    let namespaces = Some(channels::Namespaces::new(rules).unwrap());
+    let change = backbone::registry::AppChange { namespaces, ..Default::default() };
+    let registry = node.world.registry.clone();
+    node.runtime.block_on(async { registry.update(&fixtures::app().id, None, &change).await }).unwrap();
+    assert_eq!(missed.next()["data"]["code"], 4200);
+    assert_eq!(missed.close_code(), 4200);
+}
+
+#[test]
 fn leaving_and_coming_back_ends_subscribed() {
     let node = Node::start(quick());
     let mut client = node.client();
@@ -202,7 +248,8 @@ fn a_slow_reader_is_cut_and_the_others_get_everything() {
     }
     node.publish("room", "end");
     assert_eq!(reader.join().unwrap(), published);
-    assert!(node.metric(r#"fanfare_discarded_total{reason="slow_consumer",intentional="false"}"#) > 0.0);
+    let discarded = r#"fanfare_discarded_total{reason="slow_consumer",intentional="false"}"#;
+    eventually(|| node.metric(discarded) > 0.0, || "nothing was discarded".to_owned());
     // What it does read ends with the code that tells it to come back later.
     let mut seen = Vec::new();
     slow.socket.get_mut().read_to_end(&mut seen).ok();

@@ -41,8 +41,19 @@ pub(crate) enum ReadError {
     Closed,
     /// The stream ended or failed.
     Lost,
-    /// The peer broke the rules: close with this code and read no more.
-    Violation(u16),
+    /// The peer broke the rules: say so in a close frame and read no more.
+    Violation(Violation),
+}
+
+/// A broken rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Violation {
+    /// A frame or message over the limit.
+    TooLarge,
+    /// Text that is not UTF-8.
+    NotUtf8,
+    /// Any other.
+    Rules,
 }
 
 /// Data that has left for the socket.
@@ -239,10 +250,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
 fn read_error(error: &Error) -> ReadError {
     match error {
         Error::ConnectionClosed | Error::AlreadyClosed => ReadError::Closed,
-        Error::Capacity(CapacityError::MessageTooLong { .. }) => ReadError::Violation(1009),
-        Error::Utf8(_) => ReadError::Violation(1007),
+        Error::Capacity(CapacityError::MessageTooLong { .. }) => ReadError::Violation(Violation::TooLarge),
+        Error::Utf8(_) => ReadError::Violation(Violation::NotUtf8),
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => ReadError::Lost,
-        Error::Protocol(_) | Error::Capacity(_) => ReadError::Violation(1002),
+        Error::Protocol(_) | Error::Capacity(_) => ReadError::Violation(Violation::Rules),
         _ => ReadError::Lost,
     }
 }

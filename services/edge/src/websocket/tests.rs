@@ -96,14 +96,17 @@ async fn answers_a_close_and_ends() {
 }
 
 #[tokio::test]
-async fn violations_have_close_codes() {
+async fn a_violation_still_lets_a_close_frame_out() {
     let oversized = [0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0].to_vec();
-    for (bytes, code) in
-        [(vec![0x81, 1, b'a'], 1002_u16), (masked(0xc1, b"a"), 1002), (masked(0x81, &[0xff]), 1007), (oversized, 1009)]
-    {
+    for (bytes, violation, code) in [
+        (vec![0x81, 1, b'a'], Violation::Rules, 1002_u16),
+        (masked(0xc1, b"a"), Violation::Rules, 1002),
+        (masked(0x81, &[0xff]), Violation::NotUtf8, 1007),
+        (oversized, Violation::TooLarge, 1009),
+    ] {
         let (mut socket, mut client) = pair(1024);
         client.write_all(&bytes).await.unwrap();
-        assert_eq!(read(&mut socket).await, Err(ReadError::Violation(code)));
+        assert_eq!(read(&mut socket).await, Err(ReadError::Violation(violation)));
         socket.close(code, "");
         flush(&mut socket).await;
         let mut reply = [0; 4];

@@ -408,8 +408,8 @@ pub(super) static KEYS: &[Key] = &[
         path: "edge.max_body_bytes",
         doc: "Largest body of a request. Ten events of 10 KB in a batch, escaped as badly as JSON can, fit into the \
               default.",
-        default: "256KiB",
-        example: "1MiB",
+        default: "1MiB",
+        example: "2MiB",
         flag: None,
         set: Set::Size(KIB..=usize::MAX, |settings, bytes| settings.edge.max_body_bytes = bytes),
     },

@@ -104,9 +104,15 @@ pub enum ApiError {
         /// Most bytes.
         limit: usize,
     },
+    /// The events of the request for one channel are together over what the backbone takes.
+    #[error("the events of one channel are larger together than this server can store")]
+    RecordTooLarge,
     /// Over a rate limit.
     #[error("too many requests")]
     TooManyRequests,
+    /// The server cannot do it now. Nothing was done, so that it may be tried again; belongs with a `Retry-After` header.
+    #[error("temporarily unavailable: nothing was done, try again")]
+    Unavailable,
     /// The backbone did not confirm in time: the events may or may not be delivered.
     #[error("outcome unknown: the event may or may not have been published")]
     OutcomeUnknown,
@@ -133,9 +139,9 @@ impl ApiError {
             Self::AppDisabled | Self::Forbidden { .. } => 403,
             Self::UnknownApp | Self::NotFound => 404,
             Self::MethodNotAllowed { .. } => 405,
-            Self::DataTooLarge { .. } | Self::BodyTooLarge { .. } => 413,
+            Self::DataTooLarge { .. } | Self::BodyTooLarge { .. } | Self::RecordTooLarge => 413,
             Self::TooManyRequests => 429,
-            Self::OutcomeUnknown => 503,
+            Self::Unavailable | Self::OutcomeUnknown => 503,
         }
     }
 

@@ -1,5 +1,6 @@
 //! What a client is told by `pusher:error` while its connection stays open.
 
+use super::denied::{Cause, Denied};
 use crate::ErrorCode;
 use crate::frame::Unusable;
 
@@ -42,6 +43,20 @@ impl Complaint {
             | Self::NameTooLong(_)
             | Self::DataTooLarge(_)
             | Self::DataNotUnicode => None,
+        }
+    }
+
+    /// What it denies, unless the frame asked for nothing that is counted.
+    pub(super) fn denied(&self) -> Option<Denied> {
+        match self {
+            Self::Frame(_) | Self::SignInNotSupported => None,
+            Self::AlreadySubscribed(_) => Some(Denied::Subscribe(Cause::Invalid)),
+            Self::ClientEventsDisabled | Self::NotOnThisChannel | Self::MayNotPublish => {
+                Some(Denied::ClientEvent(Cause::Unauthorized))
+            }
+            Self::NameTooLong(_) | Self::DataNotUnicode => Some(Denied::ClientEvent(Cause::Invalid)),
+            Self::DataTooLarge(_) => Some(Denied::ClientEvent(Cause::TooLarge)),
+            Self::TooManyClientEvents(_) => Some(Denied::ClientEvent(Cause::OverLimit)),
         }
     }
 }

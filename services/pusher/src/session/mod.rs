@@ -6,6 +6,7 @@
 
 mod client_event;
 mod complaint;
+mod denied;
 mod rate;
 mod subscribe;
 
@@ -18,6 +19,7 @@ use crate::frame::{self, ClientFrame};
 use crate::handshake::push_close;
 use crate::{CloseCode, ProtocolVersion, SocketId};
 use complaint::Complaint;
+pub use denied::{Cause, Denied};
 use rate::Rate;
 
 /// Times of every session of a node.
@@ -54,6 +56,13 @@ pub enum Input<'a> {
 pub enum Output {
     /// Send this text frame.
     Send(String),
+    /// Send this text frame, and count what it denies.
+    Deny {
+        /// The frame.
+        text: String,
+        /// What was asked for.
+        denied: Denied,
+    },
     /// Register with the hub, which sends `confirmation` as soon as every later message of the channel is sure to come,
     /// and before any of them. It sends it also when an unsubscribe is already on its way: pusher-js waits for it.
     Subscribe {
@@ -216,7 +225,11 @@ impl Session {
         };
         if let Err(complaint) = done {
             let code = complaint.code().map(|code| code.number());
-            out.push(Output::Send(frame::error(code, &complaint.to_string())));
+            let text = frame::error(code, &complaint.to_string());
+            out.push(match complaint.denied() {
+                Some(denied) => Output::Deny { text, denied },
+                None => Output::Send(text),
+            });
         }
     }
 }

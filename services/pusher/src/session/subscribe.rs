@@ -4,6 +4,7 @@ use auth::InvalidAuth;
 use channels::{App, ChannelName, Operation};
 
 use super::complaint::Complaint;
+use super::denied::{Cause, Denied};
 use super::{Output, Session};
 use crate::frame::{self, Subscribe};
 use crate::{ChannelKind, InvalidName, parse_channel_name};
@@ -37,6 +38,14 @@ impl Refusal {
             Self::TooManyChannels(_) => ("LimitReached", 4004),
         }
     }
+
+    fn cause(&self) -> Cause {
+        match self {
+            Self::Name(_) | Self::NotSupported(_) => Cause::Invalid,
+            Self::Auth(_) | Self::Signature(_) | Self::MayNotSubscribe => Cause::Unauthorized,
+            Self::TooManyChannels(_) => Cause::OverLimit,
+        }
+    }
 }
 
 impl Session {
@@ -58,7 +67,7 @@ impl Session {
             Err(refusal) => {
                 let (kind, status) = refusal.kind_and_status();
                 let text = frame::subscription_error(&request.channel, kind, &refusal.to_string(), status);
-                out.push(Output::Send(text));
+                out.push(Output::Deny { text, denied: Denied::Subscribe(refusal.cause()) });
             }
         }
         Ok(())

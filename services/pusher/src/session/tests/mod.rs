@@ -16,6 +16,7 @@
 //! ```
 
 mod client_events;
+mod denied;
 mod lifecycle;
 mod subscriptions;
 
@@ -96,7 +97,7 @@ fn with_auth(line: &str) -> String {
 
 fn shown(output: &Output) -> String {
     match output {
-        Output::Send(text) => format!("< {text}"),
+        Output::Send(text) | Output::Deny { text, .. } => format!("< {text}"),
         Output::Subscribe { channel, confirmation } => format!("subscribe {channel} {confirmation}"),
         Output::Unsubscribe { channel } => format!("unsubscribe {channel}"),
         Output::Publish { channel, record } => {
@@ -151,7 +152,7 @@ proptest! {
         let mut subscribed = BTreeSet::new();
         for output in &out {
             match output {
-                Output::Send(text) => {
+                Output::Send(text) | Output::Deny { text, .. } => {
                     let frame: serde_json::Value = serde_json::from_str(text).unwrap();
                     prop_assert!(frame["event"].is_string() && !frame["data"].is_null());
                 }

@@ -110,14 +110,16 @@ fn leaving_what_was_not_joined_is_silent() {
 #[test]
 fn names_are_checked() {
     check(
-        r#"
+        r##"
         > {"event":"pusher:subscribe","data":{"channel":""}}
         < {"event":"pusher:subscription_error","channel":"","data":{"type":"InvalidChannel","error":"channel name is empty","status":400}}
         > {"event":"pusher:subscribe","data":{"channel":"a\"b"}}
         < {"event":"pusher:subscription_error","channel":"a\"b","data":{"type":"InvalidChannel","error":"channel name may hold only A-Z a-z 0-9 _ - = @ , . ;","status":400}}
+        > {"event":"pusher:subscribe","data":{"channel":"#other"}}
+        < {"event":"pusher:subscription_error","channel":"#other","data":{"type":"InvalidChannel","error":"a channel name that starts with # must be #server-to-user- and a user id","status":400}}
         > {"event":"pusher:subscribe","data":{}}
         < {"event":"pusher:error","data":{"code":null,"message":"pusher:subscribe needs the string member \"data.channel\""}}
-        "#,
+        "##,
     );
     let mut scene = Scene::default();
     scene.app.limits.channel_name_chars = 3;
