@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 
 use testkit::Nats;
+use tokio::net::TcpSocket;
 
 use crate::server::{Server, finished};
 
@@ -49,8 +50,10 @@ fn a_draining_process_is_alive_and_not_ready_until_somebody_is_in_a_hurry() {
 
 #[test]
 fn without_nats_it_waits_and_says_for_what() {
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let nats = format!("nats://{closed}");
+    // Bound and not listening: refuses connections, and nobody else gets the port.
+    let closed = TcpSocket::new_v4().unwrap();
+    closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let nats = format!("nats://{}", closed.local_addr().unwrap());
     let mut server = Server::start(&["run", "--nats", &nats], &SMALL);
     server.wait_for("NATS is not there yet");
     let body = server.wait_until_ready_is(503);

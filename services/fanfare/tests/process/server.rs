@@ -1,5 +1,6 @@
 //! A `fanfare` process for a test.
 
+use std::collections::HashSet;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -38,6 +39,8 @@ pub(crate) struct Server {
     child: Child,
     lines: Receiver<String>,
     log: Vec<String>,
+    /// The lines of `log` that were waited for.
+    given: HashSet<usize>,
     admin_port: u16,
 }
 
@@ -59,25 +62,28 @@ impl Server {
                 }
             });
         }
-        let mut server = Self { child, lines, log: Vec::new(), admin_port: 0 };
+        let mut server = Self { child, lines, log: Vec::new(), given: HashSet::new(), admin_port: 0 };
         let line = server.wait_for("\"key\":\"admin.listen\"");
         let address = line.split("\"address\":\"127.0.0.1:").nth(1).unwrap();
         server.admin_port = address.split('"').next().unwrap().parse().unwrap();
         server
     }
 
-    /// The first line, of those not yet waited for, that contains `part`.
+    /// The first line that contains `part` and was not given before. Looks at what came earlier, too: the lines of the two
+    /// streams come in no certain order.
     pub(crate) fn wait_for(&mut self, part: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
+        let mut next = 0;
         loop {
+            while let Some(line) = self.log.get(next) {
+                if line.contains(part) && self.given.insert(next) {
+                    return line.clone();
+                }
+                next += 1;
+            }
             let left = deadline.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
-                Ok(line) => {
-                    self.log.push(line.clone());
-                    if line.contains(part) {
-                        return line;
-                    }
-                }
+                Ok(line) => self.log.push(line),
                 Err(error) => panic!("waiting for {part:?}: {error}\n{}", self.log.join("\n")),
             }
         }

@@ -46,9 +46,36 @@ export class NatsCluster {
       return { name: `nats-${index + 1}`, ports: { client, route, monitor } };
     });
     for (const node of this.#nodes) node.server = this.#launch(node);
-    await Promise.all(
-      this.#nodes.map((node) => node.server.ready(() => isReady(node), `${node.name} to be ready`, START_MS)),
-    );
+    await Promise.all(this.#nodes.map(ready));
+  }
+
+  /** All nodes, whether they run or not. */
+  get nodes() {
+    return this.#nodes;
+  }
+
+  /** The node that leads the most streams whose names begin so. */
+  async leaderOfMost(prefix) {
+    const counts = await Promise.all(this.#nodes.map((node) => countLed(node, prefix)));
+    const most = Math.max(...counts);
+    if (most === 0) throw new Error(`no node leads a stream named ${prefix}…`);
+    return this.#nodes[counts.indexOf(most)];
+  }
+
+  /** `kill -9`. */
+  kill(node) {
+    return node.server.kill();
+  }
+
+  /** SIGTERM, and waits for its end. */
+  terminate(node) {
+    return node.server.terminate();
+  }
+
+  /** Starts a node that has ended, and waits until it has caught up. */
+  async restart(node) {
+    node.server = this.#launch(node);
+    await ready(node);
   }
 
   async stop() {
@@ -61,6 +88,15 @@ export class NatsCluster {
     const config = this.#workspace.file(`${name}.conf`, configuration({ name, ports, routes, store }));
     return new ServerProcess(name, natsServer(), ['--config', config]);
   }
+}
+
+const ready = (node) => node.server.ready(() => isReady(node), `${node.name} to be ready`, START_MS);
+
+/** How many streams whose names begin so a node leads, by its own account. */
+async function countLed({ name, ports }, prefix) {
+  const { account_details: accounts } = (await request({ port: ports.monitor, path: '/jsz?streams=true' })).json();
+  const streams = accounts.flatMap(({ stream_detail: details }) => details);
+  return streams.filter((stream) => stream.name.startsWith(prefix) && stream.cluster.leader === name).length;
 }
 
 /** Whether a node is healthy and knows a leader; the leader, whether every other node follows it. */

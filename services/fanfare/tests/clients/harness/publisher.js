@@ -5,7 +5,7 @@ import PusherServer from 'pusher';
 import { PATIENCE_MS } from './wait.js';
 
 /** A publisher of `app` at `edge`, with connections kept alive until the test ends. */
-export function publisher(t, edge, app) {
+export function publisher(t, edge, app, { timeout = PATIENCE_MS } = {}) {
   const agent = new Agent({ keepAlive: true });
   t.after(() => agent.destroy());
   return new PusherServer({
@@ -16,7 +16,7 @@ export function publisher(t, edge, app) {
     port: edge.port,
     useTLS: false,
     agent,
-    timeout: PATIENCE_MS,
+    timeout,
   });
 }
 
@@ -26,3 +26,10 @@ export async function refusal(promise) {
   if (response.name !== 'PusherRequestError') throw new Error(`the request was not refused: status ${response.status}`);
   return response;
 }
+
+/** Whether a failed request was answered with: not accepted, try again. */
+export const nothingWasDone = ({ status, body }) => status === 503 && body.includes('nothing was done');
+
+/** Whether a failed request may have published all the same: it was answered so, or not at all. */
+export const isOutcomeUnknown = ({ name, status, body }) =>
+  name === 'PusherRequestError' && (status === undefined || (status === 503 && body.includes('outcome unknown')));

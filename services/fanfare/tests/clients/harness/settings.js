@@ -27,14 +27,24 @@ const listenFlags = ({ client, control, admin }) => [
 /** The arguments of a node that is everything in one process and needs nothing. */
 export const devArguments = ({ ports, seed }) => ['dev', ...listenFlags(ports), '--seed', seed];
 
+/** In how many shards `FEW_SHARDS` spreads channels. */
+export const SHARDS = 4;
+/** How many messages of a channel it keeps: more than are published while an edge looks for another NATS node. */
+export const KEPT_MESSAGES = 1_000;
+/** Settings of a cluster in which a few channels are in every shard, and a hole is filled whatever the load. */
+export const FEW_SHARDS = { 'backbone.shards': SHARDS, 'backbone.recoverable_messages': KEPT_MESSAGES };
+/** How the names of the shards' streams begin. */
+export const SHARD_STREAMS = 'fanfare-recoverable-';
+
 /** The arguments of a node of a cluster; without a seed file, it finds the apps that another node has created. */
-export const runArguments = ({ ports, roles, nats, seed }) => [
+export const runArguments = ({ ports, roles, nats, seed, settings = {} }) => [
   'run',
   ...roles.flatMap((role) => ['--role', role]),
   ...listenFlags(ports),
   '--nats',
   nats,
   ...(seed ? ['--seed', seed] : []),
+  ...Object.entries(settings).flatMap(([key, value]) => ['--set', `${key}=${value}`]),
 ];
 
 /** How `fanfare admin` finds a control plane and is let in, as environment variables. */

@@ -34,6 +34,11 @@ class Site {
     await Promise.all(this.edges.map(isSeeded));
   }
 
+  /** The NATS cluster behind it, if it has one. */
+  get nats() {
+    return this.#nats;
+  }
+
   async stop() {
     await Promise.all(this.edges.map((edge) => edge.kill()));
     await this.#nats?.stop();
@@ -93,7 +98,7 @@ export const devSite = () =>
   );
 
 /** Two edges, one of them with the control plane, over a NATS cluster. */
-export const clusterSite = () =>
+export const clusterSite = (settings) =>
   new Site(
     'two edges over three NATS nodes',
     [
@@ -102,7 +107,7 @@ export const clusterSite = () =>
     ],
     async ({ seed, startNats, startEdge }) => {
       const nats = await startNats();
-      await startEdge('edge A', (ports) => runArguments({ ports, roles: ['control', 'edge'], nats, seed }));
-      await startEdge('edge B', (ports) => runArguments({ ports, roles: ['edge'], nats }));
+      await startEdge('edge A', (ports) => runArguments({ ports, roles: ['control', 'edge'], nats, seed, settings }));
+      await startEdge('edge B', (ports) => runArguments({ ports, roles: ['edge'], nats, settings }));
     },
   );

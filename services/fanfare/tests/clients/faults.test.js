@@ -1,0 +1,6 @@
+import { FEW_SHARDS } from './harness/settings.js';
+import { clusterSite } from './harness/sites.js';
+import { onSite } from './harness/suite.js';
+import { faults } from './scenarios/faults.js';
+
+onSite(clusterSite(FEW_SHARDS), faults);
