@@ -106,7 +106,7 @@ cat <<TEXT
 
   publish at one edge, and subscribe at the other:
     BODY='{"name":"greeting","channel":"hello","data":"{\"text\":\"hi\"}"}'
-    curl -d "\$BODY" "\$(target/debug/fanfare token sign-request --url http://127.0.0.1:6011 \\
+    curl -d "\$BODY" "\$($fanfare token sign-request --url http://127.0.0.1:6011 \\
       --app 1001 --key app-key --secret app-secret --body "\$BODY")"
 
   Ctrl-C ends everything.

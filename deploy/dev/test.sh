@@ -67,11 +67,12 @@ install_clients() {
     fi
 }
 
+# Who brings a server of their own needs no other.
+[ -n "${NATS_SERVER:-}" ] || step tools deploy/dev/tools.sh
 export NATS_SERVER="${NATS_SERVER:-$PWD/.tools/venv/bin/nats-server}"
 export FANFARE_BIN="${FANFARE_BIN:-$PWD/target/debug/fanfare}"
 export CARGO_TERM_COLOR=never NO_COLOR=1
 
-step tools deploy/dev/tools.sh
 step npm install_clients
 # One build for everything. Tests of the binary's own package need the binary, so it is built here with them.
 step build cargo test --workspace --no-run

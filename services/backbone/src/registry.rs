@@ -33,6 +33,10 @@ const APP_PREFIX: &str = "app.";
 /// a later version adds.
 const MAX_STORED_BYTES: usize = 512 * 1024;
 
+/// Most stored bytes in one page of a list, so that many large apps do not make an answer that nobody takes: a gRPC
+/// message is refused above 4 MiB unless told otherwise. A page has at least one app.
+const MAX_PAGE_BYTES: usize = 1024 * 1024;
+
 /// How often a change that lost to another one is tried again. Each round somebody wins, so this many writers of one
 /// app at one time still all succeed.
 const ATTEMPTS: u32 = 32;
@@ -163,13 +167,20 @@ impl Registry {
         self.apps.get(&app_entry(id)).await?.map(|entry| read(id, &entry)).transpose()
     }
 
-    /// At most `most` apps (at least one is looked at), beginning behind `after`.
+    /// At most `most` apps, fewer if they are large (at least one is looked at), beginning behind `after`.
     pub async fn list(&self, after: Option<&AppId>, most: usize) -> Result<Page, RegistryError> {
         let entries = self.apps.entries().await?;
         let apps = entries.iter().filter_map(|entry| Some((app_of(&entry.key)?, entry)));
         let mut rest = apps.filter(|(id, _)| after.is_none_or(|after| id > after)).peekable();
         let mut page = Page { apps: Vec::new(), unreadable: Vec::new(), next: None };
-        for (id, entry) in rest.by_ref().take(most.max(1)) {
+        let mut room = MAX_PAGE_BYTES;
+        let fits = |entry: &Entry, room: usize, looked_at: usize| {
+            looked_at == 0 || (looked_at < most && entry.value.len() <= room)
+        };
+        let mut looked_at = 0;
+        while let Some((id, entry)) = rest.next_if(|(_, entry)| fits(entry, room, looked_at)) {
+            looked_at += 1;
+            room = room.saturating_sub(entry.value.len());
             match stored::decode(&id, &entry.value, entry.revision) {
                 Ok(app) => page.apps.push(app),
                 Err(unreadable) => page.unreadable.push((id.clone(), unreadable)),

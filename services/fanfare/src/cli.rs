@@ -39,7 +39,7 @@ pub(crate) enum Command {
 /// Ways to look into the configuration.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
-    /// List every mistake, without touching the network; exit code 2 if there is one
+    /// List every mistake, those of the seed file too, without touching the network; exit code 2 if there is one
     Check {
         /// Also refuse environment variables that start with FANFARE_ and are no settings
         #[arg(long)]

@@ -3,6 +3,7 @@
 use crate::cli::ConfigCommand;
 use crate::config::{Mistakes, metrics_page, settings_page, show};
 use crate::print;
+use crate::start::read_seed;
 
 /// Runs the command.
 pub(crate) fn run(command: &ConfigCommand) -> Result<(), Mistakes> {
@@ -10,6 +11,7 @@ pub(crate) fn run(command: &ConfigCommand) -> Result<(), Mistakes> {
         ConfigCommand::Check { strict, settings } => {
             let effective = settings.effective()?;
             let settings = effective.settings()?;
+            read_seed(&settings)?;
             if *strict {
                 effective.refuse_stray_variables()?;
             }

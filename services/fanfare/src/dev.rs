@@ -80,11 +80,18 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 fn first_message(text: &mut String, scheme: &str, tls: bool, address: SocketAddr, app: &App, key: &Key) {
-    let (host, port) = (address.ip(), address.port());
+    let port = address.port();
+    let host = match address.ip() {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    };
     let path = format!("/apps/{}/events", app.id);
     let query = Signer::from(key).request("POST", &path, &[], DEMO_BODY.as_bytes(), now_seconds());
     let program = std::env::args().next().unwrap_or_else(|| "fanfare".to_owned());
-    let (id, name, secret) = (&app.id, &key.name, key.secret.expose());
+    let url = word(&format!("{scheme}://{address}{path}?{query}"));
+    let program = word(&program);
+    let (id, name, secret) = (&app.id, word(key.name.as_str()), word(key.secret.expose()));
+    let script_name = script_text(key.name.as_str());
     let options = format!(
         "{{ wsHost: \"{host}\", wsPort: {port}, wssPort: {port}, forceTLS: {tls}, enabledTransports: [\"ws\", \"wss\"], cluster: \"\" }}"
     );
@@ -94,11 +101,11 @@ fn first_message(text: &mut String, scheme: &str, tls: bool, address: SocketAddr
             "\nReceive, in an empty directory, with node:\n\n  \
              npm install pusher-js && node -e '\n    \
              const Pusher = require(\"pusher-js\");\n    \
-             const pusher = new Pusher(\"{name}\", {options});\n    \
+             const pusher = new Pusher({script_name}, {options});\n    \
              pusher.subscribe(\"hello\").bind_global((event, data) => console.log(event, data));'\n\n\
              Publish (this signature is good for ten minutes):\n\n  \
              curl -H 'Content-Type: application/json' -d '{DEMO_BODY}' \\\n    \
-             '{scheme}://{address}{path}?{query}'\n\n\
+             {url}\n\n\
              Publish at any time, signing anew:\n\n  \
              BODY='{DEMO_BODY}'\n  \
              curl -H 'Content-Type: application/json' -d \"$BODY\" \"$({program} token sign-request \\\n    \
@@ -106,6 +113,17 @@ fn first_message(text: &mut String, scheme: &str, tls: bool, address: SocketAddr
              Ctrl-C ends it, and what it holds.\n"
         ),
     );
+}
+
+/// `text` as one word of a shell: names and secrets of a seed may have any character.
+fn word(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:".contains(&byte);
+    if text.bytes().all(is_plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+/// `text` as a string of JavaScript, between the single quotes of a shell.
+fn script_text(text: &str) -> String {
+    serde_json::Value::from(text).to_string().replace('\'', r"\u0027")
 }
 
 fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
@@ -136,6 +154,20 @@ mod tests {
         let secret = seed.apps()[0].keys[0].secret.expose().to_owned();
         assert_ne!(secret, DEMO_SECRET);
         assert!(text.contains("http://127.0.0.1:6001/apps/") && text.contains(&secret), "{text}");
+    }
+
+    #[test]
+    fn what_is_pasted_is_quoted() {
+        let seed = "[[app]]\nid = 7\n[[app.key]]\nname = \"it's\"\nsecret = \"it's $HOME\"\n";
+        let settings = Settings { listen: "[::1]:6001".parse().unwrap(), ..Settings::default() };
+        let text = greeting(&settings, Some(&Seed::parse(seed).unwrap()));
+        for part in [
+            r#"new Pusher("it\u0027s", { wsHost: "[::1]", wsPort: 6001"#,
+            r"--key 'it'\''s' --secret 'it'\''s $HOME' --body",
+            "'http://[::1]:6001/apps/7/events?",
+        ] {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! `fanfare dev` and `fanfare run`: from the command line to a running process.
 
-use std::error::Error;
 use std::process::ExitCode;
 
 use control::seed::Seed;
@@ -8,7 +7,7 @@ use control::seed::Seed;
 use crate::cli;
 use crate::config::{Effective, Mistakes, Settings};
 use crate::process::{self, Plan};
-use crate::{dev, usage};
+use crate::{dev, usage, with_causes};
 
 /// Everything in one process, for trying things out.
 pub(crate) fn dev(arguments: &cli::Settings) -> ExitCode {
@@ -44,7 +43,7 @@ fn plan(effective: &Effective, settings: Settings, seed: Option<Seed>, greeting:
 }
 
 /// The seed that the settings name. Read before anything starts: a bad file is a usage error like a bad setting.
-fn read_seed(settings: &Settings) -> Result<Option<Seed>, Mistakes> {
+pub(crate) fn read_seed(settings: &Settings) -> Result<Option<Seed>, Mistakes> {
     let Some(path) = &settings.seed else { return Ok(None) };
     let place = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|error| Mistakes::one(format!("seed {place}: {error}")))?;
@@ -67,20 +66,4 @@ fn finish(plan: Result<Plan, Mistakes>) -> ExitCode {
         eprintln!("fanfare: {}", with_causes(&error));
         ExitCode::FAILURE
     })
-}
-
-/// An error and what it comes from, on one line.
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // Transparent errors repeat the text of what they wrap.
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -1,7 +1,6 @@
 //! The live copy of all apps that an edge serves from.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +46,8 @@ struct Shared {
     generation: watch::Sender<u64>,
     /// When the snapshot was last known to be current. `None` until the first one is in.
     confirmed: Mutex<Option<Instant>>,
+    /// [`PROBE_INTERVAL`], but for tests.
+    probe_interval: Duration,
 }
 
 /// All apps at one moment.
@@ -83,11 +84,16 @@ type Loaded = HashMap<AppId, Option<Arc<App>>>;
 impl Apps {
     /// A handle on the apps of `registry`, with nothing in it until [`run`](Self::run) runs.
     pub fn watch(registry: Registry) -> Self {
+        Self::watch_probing(registry, PROBE_INTERVAL)
+    }
+
+    pub(super) fn watch_probing(registry: Registry, probe_interval: Duration) -> Self {
         let shared = Shared {
             registry,
             snapshot: ArcSwap::default(),
             generation: watch::channel(0).0,
             confirmed: Mutex::new(None),
+            probe_interval,
         };
         Self { shared: Arc::new(shared) }
     }
@@ -201,7 +207,10 @@ impl Shared {
             let error = match self.begin().await {
                 Ok((watch, loaded)) => tokio::select! {
                     error = self.follow(watch, loaded) => error,
-                    never = self.probe() => match never {},
+                    () = self.outage() => {
+                        tracing::info!("the registry is back; reading all apps anew");
+                        continue;
+                    }
                 },
                 Err(error) => error,
             };
@@ -252,13 +261,17 @@ impl Shared {
         }
     }
 
-    /// Notes, again and again, that the backbone is reachable.
-    async fn probe(&self) -> Infallible {
+    /// Notes, again and again, that the backbone is reachable. Returns when it is so again after it was not: the marker
+    /// of a removed app goes after a while, so a watch that goes on after an outage may never learn of the removal.
+    async fn outage(&self) {
+        let mut away = false;
         loop {
-            tokio::time::sleep(PROBE_INTERVAL).await;
+            tokio::time::sleep(self.probe_interval).await;
             match self.registry.apps.get("probe").await {
+                Ok(_) if away => return,
                 Ok(_) => self.confirm(),
                 Err(error) => {
+                    away = true;
                     tracing::debug!(error = &error as &dyn std::error::Error, "the registry cannot be reached");
                 }
             }

@@ -5,11 +5,12 @@ use channels::{Namespace, Secret, Tier};
 use proptest::prelude::*;
 use prost::Message as _;
 use proto::backbone::StoredApp;
+use testkit::{Nats, Proxy, within};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
-use crate::{Backbone, Bucket, Config};
+use crate::{Backbone, Bucket, Config, NatsConfig};
 
 fn registry() -> Registry {
     Registry::new(Backbone::memory(&Config::default()).kv(Bucket::Apps))
@@ -234,6 +235,20 @@ mod apps_and_revisions {
     }
 
     #[tokio::test]
+    async fn a_page_of_large_apps_is_short() {
+        let registry = registry();
+        let prefix = |n: usize| Namespace { prefix: format!("{n:0>1000}"), tier: Tier::Ephemeral };
+        let namespaces = Namespaces::new((0..400).map(prefix).collect()).unwrap();
+        for n in ["1", "2", "3"] {
+            registry.create(App { namespaces: namespaces.clone(), ..app(n, &[]) }, 0).await.unwrap();
+        }
+        let first = registry.list(None, 10).await.unwrap();
+        assert_eq!((first.apps.len(), first.next.clone()), (2, Some(id("2"))));
+        let second = registry.list(first.next.as_ref(), 10).await.unwrap();
+        assert_eq!((second.apps.len(), second.next), (1, None));
+    }
+
+    #[tokio::test]
     async fn an_unreadable_app_is_not_touched() {
         let registry = registry();
         let newer = Bytes::from(StoredApp { version: 2, id: "1".to_owned(), ..StoredApp::default() }.encode_to_vec());
@@ -384,6 +399,10 @@ mod live {
     impl Live {
         async fn new(registry: Registry) -> Self {
             let apps = Apps::watch(registry.clone());
+            Self::over(registry, apps).await
+        }
+
+        async fn over(registry: Registry, apps: Apps) -> Self {
             let driver = AbortOnDropHandle::new(tokio::spawn(apps.run(CancellationToken::new())));
             apps.ready().await;
             Self { registry, apps, _driver: driver }
@@ -397,7 +416,7 @@ mod live {
                     changed.changed().await.unwrap();
                 }
             };
-            tokio::time::timeout(Duration::from_secs(10), seen).await.unwrap_or_else(|_| panic!("never saw {what}"));
+            within(what, seen).await;
         }
     }
 
@@ -469,6 +488,36 @@ mod live {
         let live = Live::new(registry()).await;
         tokio::time::sleep(Duration::from_secs(3600)).await;
         assert!(live.apps.age().unwrap() <= Duration::from_secs(11));
+    }
+
+    /// The marker of a removal is gone when the connection is back, as after a long outage.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_app_removed_during_an_outage_is_gone() {
+        let nats = Nats::start().await;
+        let proxy = Proxy::start(nats.client_port()).await;
+        let config = Config { shards: 1, replicas: 1, ignore_discovered_servers: true, ..Config::default() };
+        let connect = async |url: String| {
+            let nats = NatsConfig { urls: vec![url], ..NatsConfig::default() };
+            Registry::new(Backbone::connect(&config, &nats).await.unwrap().kv(Bucket::Apps))
+        };
+        let elsewhere = connect(nats.url()).await;
+        elsewhere.create(app("1", &["a"]), 0).await.unwrap();
+        let here = connect(proxy.nats_url()).await;
+        let apps = Apps::watch_probing(here.clone(), Duration::from_millis(50));
+        let live = Live::over(here.clone(), apps).await;
+        live.until("the app", |apps| apps.by_key("a").is_some()).await;
+
+        proxy.cut();
+        elsewhere.delete(&id("1")).await.unwrap();
+        let context = async_nats::jetstream::new(async_nats::connect(nats.url()).await.unwrap());
+        context.get_stream("KV_fanfare-apps").await.unwrap().purge().await.unwrap();
+        // A probe takes as long to fail as these, so one has failed when both have.
+        for _ in 0..2 {
+            here.get(&id("1")).await.unwrap_err();
+        }
+        assert!(live.apps.by_key("a").is_some(), "what is known is served while the backbone is away");
+        proxy.mend();
+        live.until("it gone", |apps| apps.get(&id("1")).is_none() && apps.by_key("a").is_none()).await;
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

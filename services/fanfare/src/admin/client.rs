@@ -9,7 +9,8 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Request, Status};
 
-use super::{Failure, Server, TOKEN_VARIABLE, chain};
+use super::{Failure, Server, TOKEN_VARIABLE};
+use crate::with_causes;
 
 /// How long a server may take to take the connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -67,7 +68,7 @@ pub(super) fn endpoint(server: &Server) -> Result<Endpoint, Failure> {
                 .map_err(|error| Failure::Usage(format!("cannot read the CA file {}: {error}", file.display())))?;
             let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem));
             endpoint.tls_config(tls).map_err(|error| {
-                Failure::Usage(format!("cannot use the CA file {}: {}", file.display(), chain(&error)))
+                Failure::Usage(format!("cannot use the CA file {}: {}", file.display(), with_causes(&error)))
             })
         }
         // The system's roots are not built in: control planes have certificates of their own.
@@ -79,6 +80,6 @@ pub(super) fn endpoint(server: &Server) -> Result<Endpoint, Failure> {
 pub(super) async fn connect(server: &Server, endpoint: Endpoint, token: Bearer) -> Result<Connection, Failure> {
     match endpoint.connect().await {
         Ok(channel) => Ok(InterceptedService::new(channel, token)),
-        Err(error) => Err(Failure::Unreachable(format!("cannot reach {}: {}", server.address, chain(&error)))),
+        Err(error) => Err(Failure::Unreachable(format!("cannot reach {}: {}", server.address, with_causes(&error)))),
     }
 }

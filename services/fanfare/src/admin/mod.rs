@@ -18,14 +18,15 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use std::error::Error;
-use std::io::Write as _;
+use std::error::Error as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
 use proto::control as wire;
 use tonic::{Code, Status};
+
+use crate::with_causes;
 
 /// The variable that holds the admin token.
 const TOKEN_VARIABLE: &str = "FANFARE_ADMIN_TOKEN";
@@ -124,7 +125,7 @@ impl Failure {
 
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
-        let cause = status.source().map(|cause| format!(": {}", chain(cause))).unwrap_or_default();
+        let cause = status.source().map(|cause| format!(": {}", with_causes(cause))).unwrap_or_default();
         match status.code() {
             Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => {
                 Self::Unreachable(format!("{}{cause}", status.message()))
@@ -136,23 +137,13 @@ impl From<Status> for Failure {
     }
 }
 
-/// An error with its causes, in one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}
-
 /// Runs the command and prints its answer to standard output, or why there is none to standard error.
 pub(crate) async fn run(command: Command) -> ExitCode {
-    match execute(command, std::env::var(TOKEN_VARIABLE).ok()).await {
+    // Empty counts as absent, as in the configuration.
+    let environment_token = std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty());
+    match execute(command, environment_token).await {
         Ok(text) => {
-            // A reader that went away, such as `head`, has what it wanted.
-            std::io::stdout().write_all(text.as_bytes()).ok();
+            crate::print(&text);
             ExitCode::SUCCESS
         }
         Err(failure) => {

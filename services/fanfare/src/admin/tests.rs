@@ -7,7 +7,7 @@ use backbone::{Backbone, Bucket};
 use clap::Parser;
 use control::AdminToken;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Notify;
 
 use super::*;
@@ -209,8 +209,11 @@ async fn exit_codes_tell_who_is_to_act() {
     ] {
         fails(run_at(address, &["app", "list"], Some(TOKEN)).await, 2, words);
     }
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    fails(run_at(&format!("http://{nobody}"), &["app", "list"], Some(TOKEN)).await, 3, "cannot reach");
+    // Bound and not listening: refuses connections, and nobody else gets the port.
+    let nobody = TcpSocket::new_v4().unwrap();
+    nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let nobody_at = nobody.local_addr().unwrap();
+    fails(run_at(&format!("http://{nobody_at}"), &["app", "list"], Some(TOKEN)).await, 3, "cannot reach");
 }
 
 #[tokio::test]

@@ -95,11 +95,11 @@ impl Key {
         match &self.set {
             Set::Address(set) => set(settings, value::address(text)?),
             Set::Count(range, set) => {
-                let count = u32::try_from(value::count(text)?).unwrap_or(u32::MAX);
+                let count = u32::try_from(value::count(text)?).map_err(|_| format!("{text} is too large"))?;
                 set(settings, within(range, count, u32::to_string)?);
             }
             Set::Size(range, set) => {
-                let size = usize::try_from(value::size(text)?).unwrap_or(usize::MAX);
+                let size = usize::try_from(value::size(text)?).map_err(|_| format!("{text} is too large"))?;
                 set(settings, within(range, size, |size| value::show_size(*size as u64))?);
             }
             Set::Duration(range, set) => {

@@ -61,8 +61,8 @@ pub(super) static KEYS: &[Key] = &[
     },
     Key {
         path: "seed",
-        doc: "A file of apps and keys that are created at start where they are absent. Apps that exist are left as \
-              they are.",
+        doc: "A file of apps and keys that are created at start where they are absent. What exists is left as it is; an \
+              app that exists gets the keys it never had.",
         default: "",
         example: "/etc/fanfare/apps.toml",
         flag: Some("seed"),
@@ -77,6 +77,9 @@ pub(super) static KEYS: &[Key] = &[
         example: "info,edge=debug",
         flag: None,
         set: Set::Parsed("log filter", |settings, filter| {
+            if filter.trim().is_empty() {
+                return Err("is empty; write a level, as in \"info\", or \"off\"".to_owned());
+            }
             LogFilter::check(filter).map_err(|error| error.to_string())?;
             filter.clone_into(&mut settings.log_filter);
             Ok(())
@@ -282,7 +285,7 @@ pub(super) static KEYS: &[Key] = &[
     },
     Key {
         path: "backbone.persistent_window",
-        doc: "The longest retention that a persistent namespace may ask for.",
+        doc: "How long a persistent channel keeps messages at most, whatever retention its namespace asks for.",
         default: "30d",
         example: "7d",
         flag: None,

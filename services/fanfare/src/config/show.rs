@@ -29,13 +29,10 @@ fn line(entry: &Entry) -> String {
     match entry.key.set {
         Set::Secret(_) => format!("# {path} is set, and not shown"),
         Set::Count(..) | Set::Switch(_) => format!("{path} = {}", entry.text),
-        Set::Address(_)
-        | Set::Size(..)
-        | Set::Duration(..)
-        | Set::Path(_)
-        | Set::Text(_)
-        | Set::List(_)
-        | Set::Parsed(..) => format!("{path} = {}", quoted(&mask_credentials(&entry.text))),
+        Set::List(_) => format!("{path} = {}", quoted(&mask_credentials(&entry.text))),
+        Set::Address(_) | Set::Size(..) | Set::Duration(..) | Set::Path(_) | Set::Text(_) | Set::Parsed(..) => {
+            format!("{path} = {}", quoted(&entry.text))
+        }
     }
 }
 
@@ -44,17 +41,23 @@ fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
 
-/// URLs may carry a user and a password; they are masked wherever they stand.
+/// URLs may carry a user and a password. Both are masked, also in what is no proper list of URLs: a password with a
+/// comma in it, a URL without its scheme.
 fn mask_credentials(text: &str) -> String {
-    let mut masked = String::with_capacity(text.len());
-    for (index, item) in text.split(',').enumerate() {
-        if index > 0 {
-            masked.push(',');
-        }
-        match item.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1))) {
-            Some((scheme, host)) => masked.extend([scheme, "://***@", host]),
-            None => masked.push_str(item),
-        }
+    let mut items: Vec<_> = text.split(',').collect();
+    // From the first item of a URL to the one with its '@', all is one.
+    let mut masked = Vec::new();
+    while !items.is_empty() {
+        let starts = |item: &str| item.contains("://");
+        let next = items.iter().skip(1).position(|item| starts(item)).map_or(items.len(), |index| index + 1);
+        let url = items.drain(..next).collect::<Vec<_>>().join(",");
+        masked.push(match url.rsplit_once('@') {
+            Some((credentials, host)) => {
+                let scheme = credentials.find("://").map_or("", |end| &credentials[..end + 3]);
+                format!("{scheme}***@{host}")
+            }
+            None => url,
+        });
     }
-    masked
+    masked.join(",")
 }

@@ -207,6 +207,30 @@ fn show_can_be_used_as_a_file_and_hides_secrets() {
 }
 
 #[test]
+fn show_hides_credentials_also_in_what_is_no_url() {
+    for (urls, shown) in [
+        ("nats://a:1,tls://b:2", "nats://a:1,tls://b:2"),
+        ("me:hush@a:1", "***@a:1"),
+        ("nats://me:hu,sh@a:1,nats://hush@b:2", "nats://***@a:1,nats://***@b:2"),
+    ] {
+        let text = show(&Effective::new(&sources("", &[], &[("nats.urls", urls)])), false);
+        assert!(text.contains(&format!("nats.urls = \"{shown}\"\n")), "{text}");
+    }
+}
+
+#[test]
+fn what_is_out_of_range_or_empty_is_refused() {
+    for (path, value, sentence) in [
+        ("edge.max_connections", "4294967296", "4294967296 is too large"),
+        ("edge.max_connections", "0", "0 is not between 1 and 4294967295"),
+        ("log.filter", " ", "is empty"),
+    ] {
+        let told = mistakes("", &[], &[(path, value)]);
+        assert!(told.contains(&format!("{path}: {sentence}")), "{told}");
+    }
+}
+
+#[test]
 fn the_reference_pages_are_current() {
     let repository = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
     for (path, page) in [("docs/configuration.md", settings_page()), ("docs/metrics.md", metrics_page())] {

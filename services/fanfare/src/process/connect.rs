@@ -26,8 +26,8 @@ pub(super) async fn connect(settings: &Settings, check: &Check) -> Result<Backbo
             Ok(backbone) => return Ok(backbone),
             Err(StartError::Refused(sentence)) => return Err(RunError::Backbone(sentence)),
             Err(StartError::Unreachable(reason)) => {
-                tracing::warn!(%reason, retry_in = ?pause, "NATS is not there yet");
                 check.set_not_ready(format!("NATS is not there yet: {reason}"));
+                tracing::warn!(%reason, retry_in = ?pause, "NATS is not there yet");
             }
         }
         sleep(pause).await;
@@ -45,8 +45,8 @@ pub(super) async fn seed(seed: &Seed, registry: &Registry, check: &Check) -> Res
                 app,
                 source: source @ (RegistryError::Backbone(_) | RegistryError::Contended(_)),
             }) => {
-                tracing::warn!(%app, error = &source as &dyn std::error::Error, retry_in = ?pause, "cannot seed yet");
                 check.set_not_ready("the backbone does not take the seed yet");
+                tracing::warn!(%app, error = &source as &dyn std::error::Error, retry_in = ?pause, "cannot seed yet");
             }
             Err(error) => return Err(error.into()),
         }

@@ -22,8 +22,9 @@ use self::signals::Signals;
 use self::tasks::{Ended, Tasks};
 use crate::config::Settings;
 
-/// On top of what roles are given to drain: a publish that has begun may wait 20 s for a new NATS leader.
-const LAST_REQUESTS: Duration = Duration::from_secs(30);
+/// On top of what roles are given to drain. Each keeps to a bound of its own below this; it is for one that is stuck,
+/// and ends the process within the 15 s that orchestrators are told to allow beyond grace and duration.
+const LAST_REQUESTS: Duration = Duration::from_secs(9);
 
 /// How long tasks without clients may take to end.
 const BACKGROUND_DEADLINE: Duration = Duration::from_secs(5);
@@ -179,6 +180,9 @@ impl Process {
             name = self.roles.first_end() => Some(name),
             name = self.background.first_end() => Some(name),
         };
+        if let Some(part) = ended {
+            tracing::error!(part, "a part ended by itself, and the process with it");
+        }
         self.readiness.drain();
         let patience = self.settings.edge.drain_grace + self.settings.edge.drain_duration;
         let deadline = patience + self.settings.edge.close_timeout + LAST_REQUESTS;

@@ -1,15 +1,21 @@
 //! From an admin request to its answer.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Body;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
+use tokio::time::timeout;
 
 use super::Admin;
 
 /// Longest body of a request: a log filter is a line.
 const MAX_BODY_BYTES: usize = 4 * 1024;
+
+/// How long a body may take to arrive: until then it takes up one of few connections.
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
@@ -49,7 +55,10 @@ where
     B: Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let Ok(body) = Limited::new(body, MAX_BODY_BYTES).collect().await else {
+    let Ok(body) = timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect()).await else {
+        return response(StatusCode::REQUEST_TIMEOUT, TEXT, "the body did not arrive in time\n");
+    };
+    let Ok(body) = body else {
         return response(StatusCode::PAYLOAD_TOO_LARGE, TEXT, "the body must be a log filter of at most 4 KiB\n");
     };
     let body = body.to_bytes();

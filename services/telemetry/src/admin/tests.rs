@@ -1,11 +1,18 @@
 //! The admin listener over real sockets.
 
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use hyper::Request;
+use hyper::body::{Body, Frame};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::{Admin, serve};
+use super::{Admin, routes, serve};
 use crate::{Exporter, LogFilter, Readiness};
 
 struct Server {
@@ -15,14 +22,18 @@ struct Server {
     task: JoinHandle<()>,
 }
 
-async fn start() -> Server {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+fn admin() -> Admin {
     let (_, exporter) = Exporter::build().unwrap();
     let (log_filter, layer) = LogFilter::detached("info");
     // The filter lives as long as its layer.
     std::mem::forget(layer);
-    let admin = Admin { exporter, readiness: Readiness::new(), log_filter, version: "9.9.9" };
+    Admin { exporter, readiness: Readiness::new(), log_filter, version: "9.9.9" }
+}
+
+async fn start() -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let admin = admin();
     let (stop, stopped) = oneshot::channel();
     let task = tokio::spawn(serve(listener, admin.clone(), async {
         stopped.await.ok();
@@ -85,6 +96,25 @@ async fn changes_the_log_level() {
     }
     assert_eq!(server.ask("PUT", "/log-level", &[b'a'; 8192]).await.0, 413);
     assert_eq!(server.get("/log-level").await.1, "debug\n");
+}
+
+/// A body that never comes.
+struct Never;
+
+impl Body for Never {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Pending
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_come_is_given_up() {
+    let admin = admin();
+    let request = Request::put("/log-level").body(Never).unwrap();
+    assert_eq!(routes::answer(&admin, request).await.status(), 408);
 }
 
 #[tokio::test]
