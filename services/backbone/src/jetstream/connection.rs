@@ -1,8 +1,9 @@
 //! Connections to NATS, and what they say of themselves.
 
+use std::path::Path;
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions, Event};
+use async_nats::{Client, ConnectOptions, Event, ServerAddr};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -47,8 +48,24 @@ pub(super) async fn connect(
         options = options.ignore_discovered_servers();
     }
     let client =
-        options.connect(nats.urls.clone()).await.map_err(|error| StartError::Unreachable(error.to_string()))?;
+        options.connect(addresses(&nats.urls)?).await.map_err(|error| StartError::Unreachable(error.to_string()))?;
     Ok((client, ups))
+}
+
+/// The URLs as addresses. One that is none will not become one, so it is not worth another try.
+fn addresses(urls: &[String]) -> Result<Vec<ServerAddr>, StartError> {
+    // The URL itself is not repeated: it may hold a password.
+    let address = |(place, url): (usize, &String)| {
+        url.parse().map_err(|error| StartError::Refused(format!("NATS URL number {} is no URL: {error}", place + 1)))
+    };
+    urls.iter().enumerate().map(address).collect()
+}
+
+/// Files are looked at here because the library reads them at each attempt and does not name them.
+fn readable<'a>(what: &str, file: &'a Path) -> Result<&'a Path, StartError> {
+    std::fs::read(file)
+        .map(|_| file)
+        .map_err(|error| StartError::Refused(format!("cannot read {what} {}: {error}", file.display())))
 }
 
 fn options(nats: &NatsConfig) -> Result<ConnectOptions, StartError> {
@@ -65,10 +82,13 @@ fn options(nats: &NatsConfig) -> Result<ConnectOptions, StartError> {
         options = options.user_and_password(user.clone(), password.expose().to_owned());
     }
     if let Some(file) = &nats.tls.ca_file {
-        options = options.add_root_certificates(file.clone());
+        options = options.add_root_certificates(readable("NATS authorities", file)?.to_owned());
     }
     if let (Some(cert), Some(key)) = (&nats.tls.cert_file, &nats.tls.key_file) {
-        options = options.add_client_certificate(cert.clone(), key.clone());
+        options = options.add_client_certificate(
+            readable("NATS client certificate", cert)?.to_owned(),
+            readable("NATS client key", key)?.to_owned(),
+        );
     }
     Ok(options)
 }

@@ -204,6 +204,16 @@ async fn a_missing_credentials_file_is_named() {
     assert!(sentence.contains("/nowhere/fanfare.creds"), "{sentence}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_can_never_work_is_refused() {
+    let bad_url = NatsConfig { urls: vec!["nats://127.0.0.1:99999".to_owned()], ..NatsConfig::default() };
+    let sentence = refusal(&single(), &bad_url).await;
+    assert!(sentence.contains("NATS URL number 1"), "{sentence}");
+    let tls = NatsTls { ca_file: Some("/nowhere/ca.pem".into()), ..NatsTls::default() };
+    let sentence = refusal(&single(), &NatsConfig { tls, ..bad_url }).await;
+    assert!(sentence.contains("/nowhere/ca.pem"), "{sentence}");
+}
+
 async fn works(backbone: &Backbone) {
     let mut attachment = backbone.attach(&app(), &channel(0), Tier::Recoverable).await.unwrap();
     backbone.publish(publish(&channel(0), "0".to_owned())).await.unwrap();
