@@ -48,6 +48,19 @@ async fn lose_a_republish(config: &Config) -> Silence {
     Silence { cluster, publisher, attachment }
 }
 
+/// An attachment past its own second look, to a stream that republishes nothing.
+async fn without_republishing(config: &Config) -> Silence {
+    let cluster = NatsCluster::start().await;
+    let publisher = connect(config, cluster.urls_from(0)).await;
+    let subscriber = connect(config, cluster.urls_from(1)).await;
+    let mut attachment = subscriber.attach(&app(), &channel(0), Tier::Recoverable).await.unwrap();
+    assert!(tokio::time::timeout(std::time::Duration::from_secs(2), attachment.next()).await.is_err());
+    let context = jetstream::new(async_nats::connect(cluster.urls_from(0)).await.unwrap());
+    let usual = context.get_stream(STREAM).await.unwrap().cached_info().config.clone();
+    context.update_stream(stream::Config { republish: None, ..usual }).await.unwrap();
+    Silence { cluster, publisher, attachment }
+}
+
 async fn next(attachment: &mut Attachment) -> String {
     match within("a delivery", attachment.next()).await {
         Delivery::Record(_, record) => String::from_utf8(record.messages[0].data.to_vec()).unwrap(),
@@ -83,14 +96,7 @@ async fn without_comparing_heads_it_stays_silent() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_sweep_finds_it_in_the_end() {
     let config = Config { sweep_interval: std::time::Duration::from_secs(5), ..config() };
-    let cluster = NatsCluster::start().await;
-    let publisher = connect(&config, cluster.urls_from(0)).await;
-    let subscriber = connect(&config, cluster.urls_from(1)).await;
-    let mut attachment = subscriber.attach(&app(), &channel(0), Tier::Recoverable).await.unwrap();
-    assert!(tokio::time::timeout(std::time::Duration::from_secs(2), attachment.next()).await.is_err());
-    let context = jetstream::new(async_nats::connect(cluster.urls_from(0)).await.unwrap());
-    let usual = context.get_stream(STREAM).await.unwrap().cached_info().config.clone();
-    context.update_stream(stream::Config { republish: None, ..usual }).await.unwrap();
+    let Silence { cluster: _cluster, publisher, mut attachment } = without_republishing(&config).await;
     publisher.publish(publish(&channel(0), "unheard".to_owned())).await.unwrap();
     assert_eq!(next(&mut attachment).await, "unheard");
 }
@@ -99,14 +105,7 @@ async fn the_sweep_finds_it_in_the_end() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repeated_publish_pokes_its_subscribers() {
     let config = Config { compare_heads: false, ..config() };
-    let cluster = NatsCluster::start().await;
-    let publisher = connect(&config, cluster.urls_from(0)).await;
-    let subscriber = connect(&config, cluster.urls_from(1)).await;
-    let mut attachment = subscriber.attach(&app(), &channel(0), Tier::Recoverable).await.unwrap();
-    assert!(tokio::time::timeout(std::time::Duration::from_secs(2), attachment.next()).await.is_err());
-    let context = jetstream::new(async_nats::connect(cluster.urls_from(0)).await.unwrap());
-    let usual = context.get_stream(STREAM).await.unwrap().cached_info().config.clone();
-    context.update_stream(stream::Config { republish: None, ..usual }).await.unwrap();
+    let Silence { cluster: _cluster, publisher, mut attachment } = without_republishing(&config).await;
     let mut once = publish(&channel(0), "unheard".to_owned());
     once.idempotency = Some(backbone::IdempotencyId::new("once").unwrap());
     let first = publisher.publish(once.clone()).await.unwrap();
