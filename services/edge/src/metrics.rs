@@ -23,6 +23,12 @@ pub(crate) enum Refusal {
     UnknownApp,
 }
 
+/// What carries a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    WebSocket,
+}
+
 /// How a publish ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PublishResult {
@@ -115,7 +121,7 @@ impl Publishes {
 /// Every handle of the edge.
 #[derive(Debug)]
 pub(crate) struct Metrics {
-    pub(crate) connections: Gauge,
+    connections: [Gauge; 1],
     pub(crate) opened: Counter,
     closed: Vec<(u16, Counter)>,
     closed_other: Counter,
@@ -163,7 +169,7 @@ impl Metrics {
         let hop = |hop| catalogue::DELIVERY_SECONDS.with([hop]);
         let discarded = |reason| catalogue::DISCARDED.with([reason, "false"]);
         Self {
-            connections: catalogue::CONNECTIONS.with([PUSHER, "websocket"]),
+            connections: ["websocket"].map(|transport| catalogue::CONNECTIONS.with([PUSHER, transport])),
             opened: catalogue::CONNECTIONS_OPENED.with([PUSHER]),
             closed: codes.into_iter().map(|code| (code, closed(&code.to_string()))).collect(),
             closed_other: closed("other"),
@@ -204,6 +210,13 @@ impl Metrics {
             quota_connections: catalogue::QUOTA_REJECTED.with(["connections"]),
             quota_client_events: catalogue::QUOTA_REJECTED.with(["client_events"]),
         }
+    }
+
+    /// The gauge of connections over `transport`.
+    pub(crate) fn connections(&self, transport: Transport) -> &Gauge {
+        &self.connections[match transport {
+            Transport::WebSocket => 0,
+        }]
     }
 
     /// The counter of connections that ended with `code`. Codes that only clients make up share one.

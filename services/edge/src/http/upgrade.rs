@@ -4,7 +4,6 @@
 //! passing trouble and tries for ever, while a close code can tell it to stop.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -12,13 +11,10 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use pusher::{CloseCode, Handshake, Output, Refused, Session, SocketId};
 use tungstenite::handshake::derive_accept_key;
 
 use super::{Reply, Socket};
-use crate::connection::{self, Connection, RefusedSocket};
-use crate::connections::{Admission, NotAdmitted};
-use crate::metrics::Refusal;
+use crate::connection::{self, WebSocketTask};
 use crate::server::Shared;
 use crate::stream::Stream;
 use crate::websocket::WebSocket;
@@ -67,10 +63,12 @@ pub(super) fn start(
                     let max_frame = shared.config.max_frame_bytes;
                     let web_socket = WebSocket::new(parts.io.into_inner(), &parts.read_buf, max_frame);
                     drop(parts.read_buf);
-                    match establish(&shared, web_socket, socket.accepted, handshake) {
-                        Ok(connection) => connection.serve().await,
+                    match connection::admit(&shared, handshake, socket.accepted) {
+                        Ok(opening) => WebSocketTask::open(shared, web_socket, opening).serve().await,
                         // Boxed, as everything is that a connection does not need while it is idle.
-                        Err(refused) => Box::pin(connection::refuse(&shared, refused)).await,
+                        Err(outputs) => {
+                            Box::pin(connection::refuse_web_socket(&shared, web_socket, outputs)).await;
+                        }
                     }
                 }
                 Ok(Err(_)) => tracing::error!("an upgraded connection is not of the listener's kind"),
@@ -91,66 +89,4 @@ pub(super) fn start(
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
     }
     reply
-}
-
-/// Everything a connection starts with.
-struct Opening {
-    admission: Admission,
-    handshake: Handshake,
-}
-
-fn establish(
-    shared: &Arc<Shared>,
-    web_socket: WebSocket<Stream>,
-    accepted: Instant,
-    handshake: Result<Handshake, Refused>,
-) -> Result<Box<Connection>, Box<RefusedSocket>> {
-    let Opening { admission, handshake } = match admit(shared, handshake) {
-        Ok(opening) => opening,
-        Err((refused, refusal)) => {
-            shared.metrics.refuse(refusal);
-            let outputs = pusher::reject(refused.code, refused.protocol);
-            return Err(Box::new(RefusedSocket { socket: web_socket, outputs }));
-        }
-    };
-    let mut outputs: Vec<Output> = Vec::new();
-    let session = Session::open(
-        SocketId::new(rand::random(), rand::random()),
-        handshake.key,
-        handshake.protocol,
-        &shared.session_settings(),
-        Instant::now(),
-        &mut outputs,
-    );
-    shared.metrics.handshake_seconds.record(accepted.elapsed().as_secs_f64());
-    Ok(Connection::open(Arc::clone(shared), web_socket, session, admission, outputs))
-}
-
-fn admit(shared: &Shared, handshake: Result<Handshake, Refused>) -> Result<Opening, (Refused, Refusal)> {
-    let handshake = handshake.map_err(|refused| {
-        let unknown = refused.code == CloseCode::UnknownKey;
-        let refusal = if unknown { Refusal::UnknownApp } else { Refusal::BadRequest };
-        (refused, refusal)
-    })?;
-    let refuse = |code, refusal| (Refused { code, protocol: Some(handshake.protocol) }, refusal);
-    if shared.draining.is_cancelled() {
-        // 4100, not 4200: until load balancers have noticed, whoever comes back at once comes back here.
-        return Err(refuse(CloseCode::Unavailable, Refusal::Draining));
-    }
-    let Some(key) = shared.apps.by_key(handshake.key.as_str()) else {
-        // A node that has not learned of any app yet must not tell clients to give up for good.
-        let code = if shared.apps.is_ready() { CloseCode::UnknownKey } else { CloseCode::Unavailable };
-        return Err(refuse(code, Refusal::UnknownApp));
-    };
-    if !key.app().enabled {
-        return Err(refuse(CloseCode::AppDisabled, Refusal::AppDisabled));
-    }
-    let admission = shared.connections.admit(key.app()).map_err(|not| match not {
-        NotAdmitted::NodeFull => refuse(CloseCode::OverCapacity, Refusal::ConnectionLimit),
-        NotAdmitted::OverQuota => {
-            shared.metrics.quota_connections.increment(1);
-            refuse(CloseCode::OverQuota, Refusal::Quota)
-        }
-    })?;
-    Ok(Opening { admission, handshake })
 }

@@ -1,0 +1,260 @@
+//! One Pusher connection, whatever carries it: what it is subscribed to, what it publishes, how it ends.
+//!
+//! The transports, `websocket` and `xhr`, each run a task that reads its client's frames into the session through here
+//! and writes what the queue holds. Everything a client gets passes its queue, in order. The task never waits for
+//! anything but its client, its queue and the client event it is publishing; while that one is under way the client is
+//! not read, which keeps its events in order and holds back a client that publishes faster than the backbone takes.
+
+mod opening;
+mod websocket;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use backbone::{Publish, PublishError, Published};
+use channels::{ChannelName, Record, Tier};
+use pusher::{CloseCode, Input, Output, Session, SocketId};
+use telemetry::Counter;
+
+use crate::clock;
+use crate::connections::{Admission, Peer};
+use crate::hub::Subscription;
+use crate::metrics::{Metrics, PublishResult, Transport};
+use crate::queue::{Ending, Frame, Notices};
+use crate::server::Shared;
+use crate::websocket::frame;
+pub(crate) use opening::{Opening, admit};
+pub(crate) use websocket::{WebSocketTask, refuse as refuse_web_socket};
+
+/// WebSocket's number for a close without one.
+const NO_CODE: u16 = 1005;
+
+type Publishing = Pin<Box<dyn Future<Output = Result<Published, PublishError>> + Send>>;
+
+/// A connection with a session.
+struct Connection {
+    shared: Arc<Shared>,
+    transport: Transport,
+    session: Session,
+    /// What the session wants done next.
+    outputs: Vec<Output>,
+    peer: Arc<Peer>,
+    subscriptions: BTreeMap<ChannelName, Subscription>,
+    /// The client event being published.
+    publishing: Option<(Instant, Publishing)>,
+    /// Those behind it. At most as many as one frame makes: nothing is read while one is under way.
+    waiting: VecDeque<(ChannelName, Record)>,
+    /// Its place in the node, given back at the very end.
+    _admission: Admission,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// The session, or this node, closes it. With `flush`, after what is queued.
+    Close { code: CloseCode, flush: bool },
+    /// The client closed it, with this code if it gave one.
+    ByClient(Option<u16>),
+    /// The client is gone.
+    Lost,
+}
+
+impl Ended {
+    /// The code it ended with.
+    fn code(self) -> Option<u16> {
+        match self {
+            Self::Close { code, .. } => Some(code.number()),
+            Self::ByClient(code) => Some(code.unwrap_or(NO_CODE)),
+            Self::Lost => None,
+        }
+    }
+
+    /// Whether what is queued is still to be written.
+    fn flushes(self) -> bool {
+        match self {
+            Self::Close { flush, .. } => flush,
+            Self::ByClient(_) | Self::Lost => false,
+        }
+    }
+}
+
+impl Connection {
+    /// A connection that is part of the node from now on.
+    fn open(shared: Arc<Shared>, transport: Transport, opening: Opening) -> Self {
+        let Opening { mut admission, handshake, begun } = opening;
+        let mut outputs = Vec::new();
+        let session = Session::open(
+            SocketId::new(rand::random(), rand::random()),
+            handshake.key,
+            handshake.protocol,
+            &shared.session_settings(),
+            Instant::now(),
+            &mut outputs,
+        );
+        let id = session.socket_id().connection().clone();
+        let peer = Arc::new(Peer::new(id, admission.app().clone(), shared.config.send_queue_bytes));
+        admission.establish(&peer);
+        // The app may have changed after it was looked at and before this connection could be told.
+        peer.queue.recheck();
+        if shared.draining.is_cancelled() {
+            peer.queue.end(Ending::Draining);
+        }
+        shared.metrics.handshake_seconds.record(begun.elapsed().as_secs_f64());
+        shared.metrics.connections(transport).increment(1);
+        shared.metrics.opened.increment(1);
+        Self {
+            shared,
+            transport,
+            session,
+            outputs,
+            peer,
+            subscriptions: BTreeMap::new(),
+            publishing: None,
+            waiting: VecDeque::new(),
+            _admission: admission,
+        }
+    }
+
+    /// Says when the session next wants a tick.
+    fn set_deadline(&self) {
+        self.shared.connections.set_deadline(&self.peer, self.session.deadline());
+    }
+
+    fn handle(&mut self, input: Input<'_>) {
+        match self.shared.apps.get(&self.peer.app) {
+            Some(app) => self.session.handle(input, &app, Instant::now(), &mut self.outputs),
+            None => self.session.recheck(None, &mut self.outputs),
+        }
+    }
+
+    /// Takes what the rest of the node wants.
+    fn heed(&mut self, notices: Notices) -> Option<Ended> {
+        match notices.ending {
+            None => {}
+            Some(Ending::TooSlow) => {
+                self.shared.metrics.slow_consumers.increment(1);
+                return Some(self.close(CloseCode::TooSlow));
+            }
+            Some(Ending::Unavailable) => return Some(self.close(CloseCode::Unavailable)),
+            Some(Ending::Draining) => return Some(self.close(CloseCode::Draining)),
+            Some(Ending::Missed) => return Some(self.close(CloseCode::Missed)),
+        }
+        if notices.recheck {
+            let app = self.shared.apps.get(&self.peer.app);
+            self.session.recheck(app.as_deref(), &mut self.outputs);
+        }
+        if notices.tick {
+            self.handle(Input::Tick);
+        }
+        None
+    }
+
+    /// Has the session close, for a reason of this node's.
+    fn close(&mut self, code: CloseCode) -> Ended {
+        self.session.close(code, &mut self.outputs);
+        // Who does not read would not read the rest either.
+        Ended::Close { code, flush: code != CloseCode::TooSlow }
+    }
+
+    /// Does what the session says; `ping` is how the transport asks its client for a sign of life.
+    fn obey(&mut self, mut ping: impl FnMut()) -> Option<Ended> {
+        for output in std::mem::take(&mut self.outputs) {
+            match output {
+                Output::Send(text) => self.peer.queue.push(frame::text(&text)),
+                Output::Deny { text, denied } => {
+                    self.shared.metrics.deny(denied);
+                    self.peer.queue.push(frame::text(&text));
+                }
+                Output::Subscribe { channel, confirmation } => {
+                    let subscription = self.shared.hub.subscribe(&self.peer, &channel, frame::text(&confirmation));
+                    self.subscriptions.insert(channel, subscription);
+                }
+                Output::Unsubscribe { channel } => drop(self.subscriptions.remove(&channel)),
+                Output::Publish { channel, record } => self.waiting.push_back((channel, record)),
+                Output::Ping => ping(),
+                Output::Close(code) => return Some(Ended::Close { code, flush: true }),
+            }
+        }
+        self.publish_next();
+        None
+    }
+
+    fn publish_next(&mut self) {
+        if self.publishing.is_some() {
+            return;
+        }
+        let Some((channel, mut record)) = self.waiting.pop_front() else { return };
+        record.timestamp_ms = clock::unix_ms();
+        let publish = Publish {
+            app: self.peer.app.clone(),
+            channel,
+            // Client events are never stored.
+            tier: Tier::Ephemeral,
+            record,
+            idempotency: None,
+        };
+        let backbone = self.shared.backbone.clone();
+        self.publishing = Some((Instant::now(), Box::pin(async move { backbone.publish(publish).await })));
+    }
+
+    /// A client event has no answer, so a lost one is only counted: its promise is "at most once".
+    fn published(&mut self, result: &Result<Published, PublishError>) {
+        let publishes = &self.shared.metrics.client_events;
+        if let Some((begun, _)) = self.publishing.take() {
+            publishes.seconds.record(begun.elapsed().as_secs_f64());
+        }
+        publishes.result(PublishResult::of(result)).increment(1);
+        self.publish_next();
+    }
+
+    /// Leaves the channels and closes the queue. Gives what is still to be written before the close: the rest of the
+    /// queue, if it is to be flushed, and the session's last words.
+    fn leave(&mut self, ended: Ended) -> VecDeque<Frame> {
+        self.subscriptions.clear();
+        let (mut rest, mut dropped) = self.peer.queue.close();
+        if !ended.flushes() {
+            dropped += rest.drain(..).map(|frame| u64::from(frame.messages)).sum::<u64>();
+        }
+        self.discarded(ended).increment(dropped);
+        for output in self.outputs.drain(..) {
+            if let Output::Send(text) = output {
+                rest.push_back(frame::text(&text));
+            }
+        }
+        rest
+    }
+
+    /// The counter for messages that do not get to a client whose connection ended like this.
+    fn discarded(&self, ended: Ended) -> &Counter {
+        let metrics = &self.shared.metrics;
+        match ended {
+            Ended::Close { code: CloseCode::TooSlow, .. } => &metrics.discarded_slow,
+            Ended::Close { code: CloseCode::Draining, .. } => &metrics.discarded_draining,
+            Ended::Close { .. } | Ended::ByClient(_) | Ended::Lost => &metrics.discarded_closed,
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.shared.metrics.connections(self.transport).decrement(1);
+    }
+}
+
+/// Counts what was written.
+fn count(metrics: &Metrics, bytes: usize, messages: u64) {
+    if bytes > 0 {
+        metrics.sent_bytes.increment(bytes as u64);
+        metrics.messages_sent.increment(messages);
+    }
+}
+
+/// Notes how long a measured delivery took, when the socket has taken its last byte.
+fn measure(metrics: &Metrics, frame: &Frame) {
+    if let Some(timing) = &frame.timing {
+        metrics.delivery_queue.record(timing.queued.elapsed().as_secs_f64());
+        metrics.delivery_total.record(clock::seconds_since(timing.accepted_ms));
+    }
+}
