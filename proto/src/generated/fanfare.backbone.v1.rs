@@ -20,9 +20,12 @@ pub struct Record {
     /// When the edge accepted it, milliseconds since the Unix epoch.
     #[prost(uint64, tag = "6")]
     pub timestamp_ms: u64,
-    /// At least one.
+    /// At least one. Of a presence record exactly one: what is known of the member.
     #[prost(message, repeated, tag = "7")]
     pub messages: ::prost::alloc::vec::Vec<Message>,
+    /// For KIND_PRESENCE.
+    #[prost(message, optional, tag = "8")]
+    pub presence: ::core::option::Option<PresenceChange>,
 }
 /// Nested message and enum types in `Record`.
 pub mod record {
@@ -44,6 +47,8 @@ pub mod record {
         Messages = 1,
         /// A Pusher client event, relayed between subscribers and never stored.
         ClientEvent = 2,
+        /// A member, which is the connection and the client of the record, came or went.
+        Presence = 3,
     }
     impl Kind {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -55,6 +60,7 @@ pub mod record {
                 Self::Unspecified => "KIND_UNSPECIFIED",
                 Self::Messages => "KIND_MESSAGES",
                 Self::ClientEvent => "KIND_CLIENT_EVENT",
+                Self::Presence => "KIND_PRESENCE",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -63,6 +69,61 @@ pub mod record {
                 "KIND_UNSPECIFIED" => Some(Self::Unspecified),
                 "KIND_MESSAGES" => Some(Self::Messages),
                 "KIND_CLIENT_EVENT" => Some(Self::ClientEvent),
+                "KIND_PRESENCE" => Some(Self::Presence),
+                _ => None,
+            }
+        }
+    }
+}
+/// What happened to a presence member.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PresenceChange {
+    /// The edge that holds the member: 16 hex digits.
+    #[prost(string, tag = "1")]
+    pub edge: ::prost::alloc::string::String,
+    /// The revision of the member's roster entry. Of two changes to one member the greater is the newer.
+    #[prost(uint64, tag = "2")]
+    pub sequence: u64,
+    #[prost(enumeration = "presence_change::Action", tag = "3")]
+    pub action: i32,
+}
+/// Nested message and enum types in `PresenceChange`.
+pub mod presence_change {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Action {
+        Unspecified = 0,
+        Enter = 1,
+        Leave = 2,
+    }
+    impl Action {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "ACTION_UNSPECIFIED",
+                Self::Enter => "ACTION_ENTER",
+                Self::Leave => "ACTION_LEAVE",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "ACTION_UNSPECIFIED" => Some(Self::Unspecified),
+                "ACTION_ENTER" => Some(Self::Enter),
+                "ACTION_LEAVE" => Some(Self::Leave),
                 _ => None,
             }
         }
@@ -120,6 +181,8 @@ pub struct StoredApp {
     /// Milliseconds since the Unix epoch.
     #[prost(uint64, tag = "10")]
     pub created_ms: u64,
+    #[prost(message, repeated, tag = "11")]
+    pub webhooks: ::prost::alloc::vec::Vec<stored_app::Webhook>,
 }
 /// Nested message and enum types in `StoredApp`.
 pub mod stored_app {
@@ -150,6 +213,19 @@ pub mod stored_app {
     pub struct PusherSettings {
         #[prost(bool, tag = "1")]
         pub client_events: bool,
+        /// Absent is the default: on.
+        #[prost(bool, optional, tag = "2")]
+        pub user_authentication: ::core::option::Option<bool>,
+        #[prost(bool, tag = "3")]
+        pub subscription_count: bool,
+        #[prost(bool, tag = "4")]
+        pub watchlist: bool,
+        /// Within how many milliseconds a connection must be authorized. Absent is never.
+        #[prost(uint64, optional, tag = "5")]
+        pub authorized_connections_ms: ::core::option::Option<u64>,
+        /// Absent is the default: on.
+        #[prost(bool, optional, tag = "6")]
+        pub positions: ::core::option::Option<bool>,
     }
     /// Absent is no limit.
     #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -174,6 +250,47 @@ pub mod stored_app {
         pub client_events_per_second: ::core::option::Option<u32>,
         #[prost(uint32, optional, tag = "7")]
         pub channels_per_connection: ::core::option::Option<u32>,
+        #[prost(uint32, optional, tag = "8")]
+        pub presence_members: ::core::option::Option<u32>,
+        #[prost(uint32, optional, tag = "9")]
+        pub presence_user_id_chars: ::core::option::Option<u32>,
+        #[prost(uint32, optional, tag = "10")]
+        pub presence_user_info_bytes: ::core::option::Option<u32>,
+        #[prost(uint32, optional, tag = "11")]
+        pub user_id_chars: ::core::option::Option<u32>,
+        #[prost(uint32, optional, tag = "12")]
+        pub watchlist_users: ::core::option::Option<u32>,
+        #[prost(uint64, optional, tag = "13")]
+        pub cache_ttl_seconds: ::core::option::Option<u64>,
+        #[prost(uint64, optional, tag = "14")]
+        pub auth_timestamp_window_seconds: ::core::option::Option<u64>,
+    }
+    /// One receiver of webhooks.
+    #[derive(Clone, PartialEq, ::prost::Message)]
+    pub struct Webhook {
+        #[prost(string, tag = "1")]
+        pub id: ::prost::alloc::string::String,
+        #[prost(string, tag = "2")]
+        pub url: ::prost::alloc::string::String,
+        /// Names of events; empty is all.
+        #[prost(string, repeated, tag = "3")]
+        pub events: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+        /// Of channels whose names start so.
+        #[prost(string, tag = "4")]
+        pub prefix: ::prost::alloc::string::String,
+        /// How long events are gathered into one request, in milliseconds; absent: one event a request.
+        #[prost(uint64, optional, tag = "5")]
+        pub batch_ms: ::core::option::Option<u64>,
+        #[prost(message, repeated, tag = "6")]
+        pub headers: ::prost::alloc::vec::Vec<Header>,
+    }
+    /// A header sent with a webhook.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Header {
+        #[prost(string, tag = "1")]
+        pub name: ::prost::alloc::string::String,
+        #[prost(string, tag = "2")]
+        pub value: ::prost::alloc::string::String,
     }
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
     pub struct Namespace {
@@ -249,4 +366,114 @@ pub struct Occupancy {
     /// Subscribed connections on the edge; at least 1 (a vacated channel's entry is removed).
     #[prost(uint64, tag = "3")]
     pub subscriptions: u64,
+    /// Distinct users in the channel on all edges, as this edge knows them; for presence channels.
+    #[prost(uint64, tag = "4")]
+    pub users: u64,
+}
+/// A presence member, stored under app, channel, edge, connection and client.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RosterEntry {
+    /// Format of this value. Now 1.
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    /// The channel's original name.
+    #[prost(string, tag = "2")]
+    pub channel: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub connection_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub client_id: ::prost::alloc::string::String,
+    /// What is known of the member: JSON text, or empty.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub info: ::prost::bytes::Bytes,
+}
+/// An order to all edges: end the connections that are signed in as a user. Stored for a while under app and client.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Terminate {
+    /// Format of this value. Now 1.
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    #[prost(string, tag = "2")]
+    pub app_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub client_id: ::prost::alloc::string::String,
+}
+/// Something to tell an app's webhooks, on its way through the queue.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WebhookEvent {
+    /// Format of this value. Now 1.
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    #[prost(string, tag = "2")]
+    pub app_id: ::prost::alloc::string::String,
+    /// Name of the event, as in `channel_occupied`.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub channel: ::prost::alloc::string::String,
+    /// When it happened, milliseconds since the Unix epoch.
+    #[prost(uint64, tag = "5")]
+    pub time_ms: u64,
+    /// Of a member, or of the sender of a client event in a presence channel. Empty for none.
+    #[prost(string, tag = "6")]
+    pub user_id: ::prost::alloc::string::String,
+    /// Of a client event.
+    #[prost(string, tag = "7")]
+    pub event: ::prost::alloc::string::String,
+    /// Of a client event: its data as a string.
+    #[prost(bytes = "bytes", tag = "8")]
+    pub data: ::prost::bytes::Bytes,
+    /// Of a client event: the sender's connection.
+    #[prost(string, tag = "9")]
+    pub socket_id: ::prost::alloc::string::String,
+    /// Of a changed subscription count.
+    #[prost(uint64, tag = "10")]
+    pub subscription_count: u64,
+    /// Set on a replayed dead letter: only this webhook is told. Empty for all that want it.
+    #[prost(string, tag = "11")]
+    pub webhook_id: ::prost::alloc::string::String,
+}
+/// What webhooks were last told of a channel or of a user in it, stored under app, channel (and user): what the next worker
+/// goes on from.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Announced {
+    /// Format of this value. Now 1.
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    /// The channel's original name.
+    #[prost(string, tag = "2")]
+    pub channel: ::prost::alloc::string::String,
+    /// Empty for the channel itself.
+    #[prost(string, tag = "3")]
+    pub user_id: ::prost::alloc::string::String,
+    /// When it was told that the channel is vacated (the user removed), milliseconds since the Unix epoch; 0 while it is
+    /// occupied (present). Such an entry goes after a while.
+    #[prost(uint64, tag = "4")]
+    pub gone_ms: u64,
+    /// The number of subscribers told last; 0 for none. Of the channel itself.
+    #[prost(uint64, tag = "5")]
+    pub subscription_count: u64,
+}
+/// A webhook event that could not be delivered, stored under app and id.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeadLetter {
+    /// Format of this value. Now 1.
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    #[prost(message, optional, tag = "2")]
+    pub event: ::core::option::Option<WebhookEvent>,
+    #[prost(string, tag = "3")]
+    pub webhook_id: ::prost::alloc::string::String,
+    /// Where it was to go.
+    #[prost(string, tag = "4")]
+    pub url: ::prost::alloc::string::String,
+    /// How often that was tried.
+    #[prost(uint32, tag = "5")]
+    pub attempts: u32,
+    /// Why it was given up, for people.
+    #[prost(string, tag = "6")]
+    pub reason: ::prost::alloc::string::String,
+    /// When, milliseconds since the Unix epoch.
+    #[prost(uint64, tag = "7")]
+    pub failed_ms: u64,
 }

@@ -1,4 +1,4 @@
-//! Signatures: who may subscribe, sign in and call the HTTP API.
+//! Signatures: who may subscribe, sign in and call the HTTP API, and who sent a webhook.
 //!
 //! Owns the strings that Pusher clients and libraries sign, the signing of them (for our tests, load generator and
 //! command line, which play the application's server) and their checking in constant time. Deliberately knows nothing
@@ -10,10 +10,11 @@ mod mac;
 mod query;
 mod request;
 mod subscription;
+mod webhook;
 
 pub use mac::Signer;
 pub use query::{MalformedQuery, Query};
-pub use request::{InvalidRequest, SignedRequest, TIMESTAMP_WINDOW_SECONDS, check_body, check_request, signed_path};
+pub use request::{InvalidRequest, SignedRequest, check_body, check_request, signed_path};
 pub use subscription::{InvalidAuth, check_channel, check_user};
 
 #[cfg(test)]

@@ -13,11 +13,11 @@ pub(crate) struct Signature([u8; 64]);
 
 impl Signature {
     /// Signs the concatenation of `parts`.
-    pub(crate) fn of(secret: &Secret, parts: &[&str]) -> Self {
+    pub(crate) fn of(secret: &Secret, parts: &[impl AsRef<[u8]>]) -> Self {
         let mut mac =
             Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes()).expect("HMAC takes a key of any length");
         for part in parts {
-            mac.update(part.as_bytes());
+            mac.update(part.as_ref());
         }
         let mut hex = [0; 64];
         hex::encode_into(&mac.finalize().into_bytes(), &mut hex);

@@ -3,6 +3,9 @@
 use std::borrow::Cow;
 
 /// A decoded query string: names in lower case, sorted, each once.
+///
+/// A parameter that is given several times, plainly or as PHP writes the elements of an array (`name[]`, `name[0]`), has
+/// its values joined with commas in the order given, which is how the PHP library signs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
@@ -10,7 +13,7 @@ pub struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 ///
 /// The string that is signed joins **decoded** names and values with `=` and `&`, so it cannot tell `a=1%26b=2` from
 /// `a=1&b=2`. Someone who saw a signed request could move such a border and keep the signature. No parameter of the API
-/// needs these characters or a name twice; refusing them makes the signed string say one thing only.
+/// needs these characters; refusing them makes the signed string say one thing only.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedQuery {
     /// Percent-encoded bytes that are not UTF-8.
@@ -19,15 +22,12 @@ pub enum MalformedQuery {
     /// A decoded `&` or line break, or a decoded `=` in a name.
     #[error("query holds an encoded '&', '=' or line break where it would change its meaning")]
     Ambiguous,
-    /// A parameter given twice.
-    #[error("query gives a parameter twice")]
-    Repeated,
 }
 
 impl<'a> Query<'a> {
     /// Decodes the part of a URL after `?`; `+` is a space. A parameter without `=` has an empty value.
     pub fn parse(text: &'a str) -> Result<Self, MalformedQuery> {
-        let mut pairs = Vec::new();
+        let mut pairs: Vec<(Cow<'a, str>, Cow<'a, str>)> = Vec::new();
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let (mut name, value) = (decode(name)?, decode(value)?);
@@ -35,15 +35,26 @@ impl<'a> Query<'a> {
             if breaks(&name) || breaks(&value) || name.contains('=') {
                 return Err(MalformedQuery::Ambiguous);
             }
+            let plain = without_index(&name).len();
+            if plain < name.len() {
+                name.to_mut().truncate(plain);
+            }
             if name.bytes().any(|b| b.is_ascii_uppercase()) {
                 name.to_mut().make_ascii_lowercase();
             }
             pairs.push((name, value));
         }
-        pairs.sort_unstable();
-        if pairs.windows(2).any(|two| two[0].0 == two[1].0) {
-            return Err(MalformedQuery::Repeated);
-        }
+        // Stable: the values of one name stay in the order given.
+        pairs.sort_by(|(a, _), (b, _)| a.cmp(b));
+        pairs.dedup_by(|(name, value), (kept_name, kept)| {
+            let same = name == kept_name;
+            if same {
+                let kept = kept.to_mut();
+                kept.push(',');
+                kept.push_str(value);
+            }
+            same
+        });
         Ok(Self(pairs))
     }
 
@@ -56,6 +67,15 @@ impl<'a> Query<'a> {
     /// All parameters, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_ref(), value.as_ref()))
+    }
+}
+
+/// `name` without the `[]` or `[0]` of an array's element.
+fn without_index(name: &str) -> &str {
+    let array = name.strip_suffix(']').and_then(|rest| rest.rsplit_once('['));
+    match array {
+        Some((array, index)) if index.bytes().all(|b| b.is_ascii_digit()) => array,
+        Some(_) | None => name,
     }
 }
 
@@ -105,13 +125,22 @@ mod tests {
         for text in ["a=1%26b=2", "a%3Db=c", "a=1%0A", "a%0d=1"] {
             assert_eq!(Query::parse(text), Err(MalformedQuery::Ambiguous), "{text}");
         }
-        assert_eq!(Query::parse("a=1&A=2"), Err(MalformedQuery::Repeated));
         assert_eq!(Query::parse("a=%ff"), Err(MalformedQuery::NotUtf8));
+    }
+
+    #[test]
+    fn arrays_are_joined_with_commas() {
+        for text in ["b=2&a=x&a=y", "a[]=x&b=2&a[]=y", "a%5B0%5D=x&A[1]=y&b[7]=2", "b=2&a=x%2Cy"] {
+            let query = Query::parse(text).unwrap();
+            assert_eq!(query.iter().collect::<Vec<_>>(), [("a", "x,y"), ("b", "2")], "{text}");
+        }
+        assert_eq!(Query::parse("a[b]=1&a]=2&a[=3").unwrap().iter().count(), 3, "no arrays");
+        assert_eq!(Query::parse("a=2&a=1").unwrap().get("a"), Some("2,1"), "in the order given");
     }
 
     proptest! {
         #[test]
-        fn any_text_is_answered(text in prop_oneof!["\\PC*", "[a-cA%26+=&\u{e9}]{0,24}"]) {
+        fn any_text_is_answered(text in prop_oneof!["\\PC*", "[a-cA%26+=&\\[\\]\u{e9}]{0,24}"]) {
             if let Ok(query) = Query::parse(&text) {
                 let names: Vec<_> = query.iter().map(|(name, _)| name).collect();
                 prop_assert!(names.windows(2).all(|two| two[0] < two[1]));

@@ -4,8 +4,9 @@
 //! string to sign = METHOD "\n" PATH "\n" name "=" value "&" name "=" value …
 //! ```
 //!
-//! METHOD in upper case; PATH as in the request line, from `/apps/` on and without the query; every query parameter but
-//! `auth_signature`, names in lower case and sorted, values decoded. The body takes part through `body_md5`.
+//! METHOD in upper case; PATH as in the request line, from `/apps/` on (see [`signed_path`]) and without the query; every
+//! query parameter but `auth_signature`, names in lower case and sorted, values decoded. The body takes part through
+//! `body_md5`.
 
 use channels::{App, Key};
 use md5::{Digest as _, Md5};
@@ -13,10 +14,6 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::mac::Signature;
 use crate::{Query, Signer, hex};
-
-/// How far a request's timestamp may be from now, either way. Pusher's documented value: it bounds how long a captured
-/// request can be replayed, and still forgives the clocks of ordinary servers.
-pub const TIMESTAMP_WINDOW_SECONDS: u64 = 600;
 
 /// The only value of `auth_version` there is.
 const AUTH_VERSION: &str = "1.0";
@@ -38,7 +35,7 @@ pub struct SignedRequest<'a> {
 /// Why a request was refused. The texts tell an outsider nothing about the secret or the right signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidRequest {
-    /// The path holds no `/apps/`.
+    /// The path has no part that is signed.
     #[error("path is not below /apps/")]
     Path,
     /// A parameter that must be there is not.
@@ -54,8 +51,11 @@ pub enum InvalidRequest {
     #[error("auth_timestamp must be whole seconds since 1970")]
     MalformedTimestamp,
     /// `auth_timestamp` is too far from now.
-    #[error("auth_timestamp is more than {TIMESTAMP_WINDOW_SECONDS} s from this server's clock")]
-    Expired,
+    #[error("auth_timestamp is more than {window_seconds} s from this server's clock")]
+    Expired {
+        /// How far it may be, either way.
+        window_seconds: u64,
+    },
     /// The signature is not that of the key over this request.
     #[error(
         "invalid signature: expected the HMAC-SHA256 in lower-case hex of METHOD, path from /apps/ on and sorted query"
@@ -67,13 +67,21 @@ pub enum InvalidRequest {
 }
 
 /// The part of `path` that is signed, and by which a request is routed: from the first `/apps/` on, so that a prefix
-/// which a proxy or a library's path option puts in front is not part of it.
+/// which a proxy or a library's path option puts in front is not part of it. Also `/users/ID/terminate_connections`
+/// without an app, which the Python library calls and signs.
 pub fn signed_path(path: &str) -> Option<&str> {
-    path.find("/apps/").map(|start| &path[start..])
+    let app = path.find("/apps/");
+    let user = path.strip_suffix("/terminate_connections").and_then(|rest| rest.rsplit_once('/'));
+    let start = match user.and_then(|(front, _)| front.strip_suffix("/users")) {
+        Some(prefix) if !prefix.contains("/apps/") => prefix.len(),
+        Some(_) | None => app?,
+    };
+    Some(&path[start..])
 }
 
-/// Checks that an active key of `app` signed `request` within [`TIMESTAMP_WINDOW_SECONDS`] of `now_seconds` (since the
-/// Unix epoch). Answers that key. What is signed of the body is its digest: [`check_body`] compares it.
+/// Checks that an active key of `app` signed `request` within the app's `auth_timestamp_window` of `now_seconds` (since
+/// the Unix epoch): it bounds how long a captured request can be replayed, and forgives the clocks of ordinary servers.
+/// Answers that key. What is signed of the body is its digest: [`check_body`] compares it.
 pub fn check_request<'a>(
     app: &'a App,
     request: &SignedRequest<'_>,
@@ -91,8 +99,9 @@ pub fn check_request<'a>(
     let key = app.key(key).ok_or(InvalidRequest::UnknownKey)?;
     let digits = timestamp.bytes().all(|b| b.is_ascii_digit());
     let timestamp: u64 = timestamp.parse().ok().filter(|_| digits).ok_or(InvalidRequest::MalformedTimestamp)?;
-    if now_seconds.abs_diff(timestamp) > TIMESTAMP_WINDOW_SECONDS {
-        return Err(InvalidRequest::Expired);
+    let window_seconds = app.limits.auth_timestamp_window.as_secs();
+    if now_seconds.abs_diff(timestamp) > window_seconds {
+        return Err(InvalidRequest::Expired { window_seconds });
     }
     let to_sign = string_to_sign(request.method, path, request.query.iter());
     if !Signature::of(&key.secret, &[&to_sign]).matches(signature) {

@@ -26,6 +26,7 @@ pub(crate) fn app() -> App {
         limits: Limits::default(),
         quota: Quota::default(),
         namespaces: Namespaces::default(),
+        webhooks: Vec::new(),
     }
 }
 
@@ -145,4 +146,10 @@ fn string_to_sign_of_vector_10() {
     let expected = "GET\n/apps/3301/channels\nauth_key=9f2c4be1d07a4c3e8b51&auth_timestamp=1730000000\
                     &auth_version=1.0&filter_by_prefix=presence-&info=user_count";
     assert_eq!(string_to_sign("get", "/apps/3301/channels", query.iter()), expected);
+}
+
+#[test]
+fn vector_14_webhook() {
+    let body = br#"{"time_ms":1730000000123,"events":[{"name":"channel_occupied","channel":"ticker.acme"}]}"#;
+    assert_eq!(signer().webhook(body), "6de88692e9a96424dd9193ea04d0f89134184c82e86df5c5a2be6131a5fec734");
 }

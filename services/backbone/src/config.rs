@@ -40,6 +40,9 @@ pub struct Config {
     pub sweep_interval: Duration,
     /// Most history reads at once against one shard. Default 2: a read holds the shard's lock.
     pub reads_per_shard: usize,
+    /// Most bytes of webhook events that wait for a worker. Default 256 MiB, which NATS sets aside on each server that
+    /// holds a copy; what comes beyond is refused.
+    pub webhook_queue_bytes: u64,
     /// Whether heads are compared at all. Only tests turn it off, to show what it is for.
     #[doc(hidden)]
     pub compare_heads: bool,
@@ -65,6 +68,7 @@ impl Default for Config {
             attach_buffer: 4096,
             sweep_interval: Duration::from_secs(30),
             reads_per_shard: 2,
+            webhook_queue_bytes: 256 << 20,
             compare_heads: true,
             ignore_discovered_servers: false,
         }
@@ -96,6 +100,7 @@ impl Config {
             "sweep interval must be at least 1 second and at most a third of the recoverable window",
         );
         check(self.reads_per_shard >= 1, "reads per shard must be at least 1");
+        check(self.webhook_queue_bytes >= 64 << 10, "webhook queue must be at least 64 KiB");
         problems
     }
 }

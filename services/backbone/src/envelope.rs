@@ -1,7 +1,10 @@
 //! Records as bytes: the versioned protobuf envelope of `proto/backbone.proto`.
 
 use bytes::Bytes;
-use channels::{ChannelName, ClientId, ConnectionId, Message, Record, RecordKind};
+use channels::{
+    ChannelName, ClientId, ConnectionId, EdgeId, InvalidEdgeId, Message, PresenceAction, PresenceChange, Record,
+    RecordKind,
+};
 use prost::Message as _;
 use proto::backbone as wire;
 
@@ -17,13 +20,16 @@ pub(crate) enum Unreadable {
     Version(u32),
     #[error("record without {0}")]
     Missing(&'static str),
+    #[error("a presence record of no edge")]
+    Edge(#[from] InvalidEdgeId),
 }
 
 /// Encodes `record` for `channel`, whose original name travels along since its subject token may be a hash.
 pub(crate) fn encode(channel: &ChannelName, record: &Record) -> Bytes {
-    let kind = match record.kind {
-        RecordKind::Messages => wire::record::Kind::Messages,
-        RecordKind::ClientEvent => wire::record::Kind::ClientEvent,
+    let (kind, presence) = match &record.kind {
+        RecordKind::Messages => (wire::record::Kind::Messages, None),
+        RecordKind::ClientEvent => (wire::record::Kind::ClientEvent, None),
+        RecordKind::Presence(change) => (wire::record::Kind::Presence, Some(encode_change(change))),
     };
     let message = |message: &Message| wire::Message {
         name: message.name.clone(),
@@ -39,6 +45,7 @@ pub(crate) fn encode(channel: &ChannelName, record: &Record) -> Bytes {
         client_id: record.client.as_ref().map(|id| id.as_str().to_owned()).unwrap_or_default(),
         timestamp_ms: record.timestamp_ms,
         messages: record.messages.iter().map(message).collect(),
+        presence,
     };
     record.encode_to_vec().into()
 }
@@ -52,6 +59,9 @@ pub(crate) fn decode(bytes: Bytes) -> Result<Record, Unreadable> {
     let kind = match wire.kind() {
         wire::record::Kind::Messages => RecordKind::Messages,
         wire::record::Kind::ClientEvent => RecordKind::ClientEvent,
+        wire::record::Kind::Presence => {
+            RecordKind::Presence(decode_change(wire.presence.as_ref().ok_or(Unreadable::Missing("a change"))?)?)
+        }
         wire::record::Kind::Unspecified => return Err(Unreadable::Missing("a kind")),
     };
     if wire.messages.is_empty() {
@@ -70,6 +80,24 @@ pub(crate) fn decode(bytes: Bytes) -> Result<Record, Unreadable> {
         timestamp_ms: wire.timestamp_ms,
         messages: wire.messages.into_iter().map(message).collect(),
     })
+}
+
+fn encode_change(change: &PresenceChange) -> wire::PresenceChange {
+    let action = match change.action {
+        PresenceAction::Enter => wire::presence_change::Action::Enter,
+        PresenceAction::Leave => wire::presence_change::Action::Leave,
+    };
+    let edge = change.edge.as_str().to_owned();
+    wire::PresenceChange { edge, sequence: change.sequence, action: action.into() }
+}
+
+fn decode_change(wire: &wire::PresenceChange) -> Result<PresenceChange, Unreadable> {
+    let action = match wire.action() {
+        wire::presence_change::Action::Enter => PresenceAction::Enter,
+        wire::presence_change::Action::Leave => PresenceAction::Leave,
+        wire::presence_change::Action::Unspecified => return Err(Unreadable::Missing("an action")),
+    };
+    Ok(PresenceChange { edge: EdgeId::new(&wire.edge)?, sequence: wire.sequence, action })
 }
 
 #[cfg(test)]
@@ -96,6 +124,22 @@ mod tests {
         #[test]
         fn any_bytes_are_answered(bytes: Vec<u8>) {
             let _answer = decode(bytes.into());
+        }
+    }
+
+    #[test]
+    fn presence_round_trips() {
+        for action in [PresenceAction::Enter, PresenceAction::Leave] {
+            let change = PresenceChange { edge: EdgeId::from_random(7), sequence: 42, action };
+            let record = Record {
+                kind: RecordKind::Presence(change),
+                connection: ConnectionId::new("1.2").ok(),
+                client: ClientId::new("ann").ok(),
+                timestamp_ms: 7,
+                messages: vec![Message::text("", r#"{"name":"Ann"}"#)],
+            };
+            let bytes = encode(&ChannelName::new("presence-room").unwrap(), &record);
+            assert_eq!(decode(bytes).unwrap(), record);
         }
     }
 

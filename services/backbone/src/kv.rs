@@ -1,5 +1,7 @@
 //! Small shared state: named buckets of keys whose changes every process can watch.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::{jetstream, memory};
@@ -15,11 +17,35 @@ pub enum Bucket {
     Leases,
     /// Subscription counts, by app, channel and edge.
     Occupancy,
+    /// Presence members, by app, channel, edge, connection and user.
+    Roster,
+    /// Orders to all edges; entries vanish by themselves.
+    Commands,
+    /// What webhooks were told, by app, channel and user.
+    Announced,
+    /// Webhook events that could not be delivered, by app.
+    DeadLetters,
 }
+
+/// How long the marker of a removed key stays, for watchers that are away at that moment.
+const MARKER_TTL: Duration = Duration::from_secs(60 * 60);
+
+/// The same where keys come and go with connections: an hour of markers would outgrow what is there. Whoever was away
+/// for longer lists the bucket anew anyway.
+const SHORT_MARKER_TTL: Duration = Duration::from_secs(2 * 60);
 
 impl Bucket {
     /// Every bucket.
-    pub const ALL: [Self; 4] = [Self::Meta, Self::Apps, Self::Leases, Self::Occupancy];
+    pub const ALL: [Self; 8] = [
+        Self::Meta,
+        Self::Apps,
+        Self::Leases,
+        Self::Occupancy,
+        Self::Roster,
+        Self::Commands,
+        Self::Announced,
+        Self::DeadLetters,
+    ];
 
     /// The bucket's name in the backbone.
     pub(crate) fn name(self) -> &'static str {
@@ -28,6 +54,18 @@ impl Bucket {
             Self::Apps => "fanfare-apps",
             Self::Leases => "fanfare-leases",
             Self::Occupancy => "fanfare-occupancy",
+            Self::Roster => "fanfare-roster",
+            Self::Commands => "fanfare-commands",
+            Self::Announced => "fanfare-announced",
+            Self::DeadLetters => "fanfare-dead-letters",
+        }
+    }
+
+    /// How long the marker of a removed key stays.
+    pub(crate) fn marker_ttl(self) -> Duration {
+        match self {
+            Self::Meta | Self::Apps | Self::Leases | Self::Occupancy => MARKER_TTL,
+            Self::Roster | Self::Commands | Self::Announced | Self::DeadLetters => SHORT_MARKER_TTL,
         }
     }
 }
@@ -41,6 +79,15 @@ pub struct Entry {
     pub value: Bytes,
     /// Grows with every change in the bucket.
     pub revision: u64,
+}
+
+/// Entries whose keys have something in common, read where writes are decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// Whatever was written up to this revision is in it.
+    pub as_of: u64,
+    /// In no order.
+    pub entries: Vec<Entry>,
 }
 
 /// One step of a [`Watch`].
@@ -117,12 +164,32 @@ impl Kv {
         }
     }
 
-    /// Removes a key; with a `revision`, only if that is the current one. Removing what is not there succeeds.
-    pub async fn remove(&self, key: &str, revision: Option<u64>) -> Result<(), KvError> {
+    /// Sets a key whatever it was, for `ttl` (whole seconds, at least one); gives the new revision.
+    pub async fn put_expiring(&self, key: &str, value: Bytes, ttl: Duration) -> Result<u64, KvError> {
+        check(key)?;
+        match self {
+            Self::JetStream(kv) => kv.put_expiring(key, value, ttl).await,
+            Self::Memory(kv) => Ok(kv.put_expiring(key, value, ttl)),
+        }
+    }
+
+    /// Removes a key; with a `revision`, only if that is the current one. Removing what is not there succeeds. Gives a
+    /// revision at which it is gone.
+    pub async fn remove(&self, key: &str, revision: Option<u64>) -> Result<u64, KvError> {
         check(key)?;
         match self {
             Self::JetStream(kv) => kv.remove(key, revision).await,
             Self::Memory(kv) => kv.remove(key, revision),
+        }
+    }
+
+    /// The entries whose keys begin with the `.`-separated parts of `prefix`, each of which may be `*` for any. Cheap for
+    /// up to a thousand.
+    pub async fn list(&self, prefix: &str) -> Result<Listing, KvError> {
+        check(&prefix.split('.').map(|part| if part == "*" { "any" } else { part }).collect::<Vec<_>>().join("."))?;
+        match self {
+            Self::JetStream(kv) => kv.list(prefix).await,
+            Self::Memory(kv) => Ok(kv.list(prefix)),
         }
     }
 

@@ -89,7 +89,7 @@ impl Lease {
     /// Ends the lease now, so that others need not wait for it to lapse.
     pub async fn release(self) -> Result<(), LeaseError> {
         match self.kv.remove(&self.key, Some(self.revision)).await {
-            Ok(()) => Ok(()),
+            Ok(_) => Ok(()),
             Err(KvError::Exists | KvError::Conflict) => Err(LeaseError::Lost),
             Err(error @ (KvError::InvalidKey | KvError::Unavailable(_))) => Err(LeaseError::Unavailable(error)),
         }

@@ -13,13 +13,16 @@
 
 mod attach;
 mod config;
+pub mod dead_letters;
 mod envelope;
+pub mod facts;
 mod history;
 pub mod jetstream;
 mod kv;
 mod lease;
 pub mod memory;
 mod publish;
+mod queue;
 pub mod registry;
 
 use channels::{AppId, ChannelName, Position, Tier};
@@ -27,9 +30,10 @@ use channels::{AppId, ChannelName, Position, Tier};
 pub use attach::{AttachError, Attachment, Delivery, Gap};
 pub use config::{Config, NatsConfig, NatsTls, StartError};
 pub use history::{Direction, History, HistoryError, HistoryQuery, StoredRecord};
-pub use kv::{Bucket, Entry, Kv, KvError, Watch, WatchEvent};
+pub use kv::{Bucket, Entry, Kv, KvError, Listing, Watch, WatchEvent};
 pub use lease::{Lease, LeaseError};
 pub use publish::{IdempotencyId, InvalidIdempotencyId, Publish, PublishError, Published, Publisher};
+pub use queue::{Consumer, Item, Queue, QueueError};
 
 /// Format of everything stored. A process refuses data of another format.
 pub const FORMAT: u32 = 1;

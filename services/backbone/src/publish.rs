@@ -31,7 +31,7 @@ impl IdempotencyId {
     }
 
     /// An id nobody else has, which makes the backbone's own retries safe.
-    pub(crate) fn random() -> Self {
+    pub fn random() -> Self {
         Self(format!("{:032x}", rand::random::<u128>()))
     }
 

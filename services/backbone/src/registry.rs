@@ -12,18 +12,20 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use channels::{App, AppId, Capability, Key, KeyName, Limits, Namespaces, PusherSettings, Quota};
+use channels::{App, AppId, Capability, Key, KeyName};
 use rand::Rng as _;
 
 use crate::kv::{Entry, Kv, KvError};
 
 mod apps;
+mod change;
 mod names;
 mod stored;
 #[cfg(test)]
 mod tests;
 
 pub use apps::{AppKey, Apps, Snapshot};
+pub use change::{AppChange, PusherChange};
 pub use stored::Unreadable;
 
 /// In front of an app's id in its entry's key.
@@ -68,23 +70,6 @@ pub struct RevokedKey {
     pub created_ms: u64,
     /// When it was revoked, milliseconds since the Unix epoch.
     pub revoked_ms: u64,
-}
-
-/// New settings of an app; what is `None` stays as it is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AppChange {
-    /// A name for people.
-    pub name: Option<String>,
-    /// Whether the app is served.
-    pub enabled: Option<bool>,
-    /// Pusher surface switches.
-    pub pusher: Option<PusherSettings>,
-    /// Quotas.
-    pub quota: Option<Quota>,
-    /// Per-item limits.
-    pub limits: Option<Limits>,
-    /// Rules by channel-name prefix.
-    pub namespaces: Option<Namespaces>,
 }
 
 /// Some of the registered apps, ordered by id.
@@ -135,7 +120,7 @@ pub enum RegistryError {
     #[error("app {0} is being changed by too many at once")]
     Contended(AppId),
     /// The app would become larger than the backbone takes. Nothing was changed.
-    #[error("app {0} has too many keys, capabilities or namespaces to be stored")]
+    #[error("app {0} has too many keys, capabilities, namespaces or webhooks to be stored")]
     TooLarge(AppId),
     /// The stored app cannot be read by this process, which therefore does not touch it.
     #[error("app {app} cannot be read")]
@@ -224,7 +209,7 @@ impl Registry {
         let id = created.app.id.clone();
         for attempt in 1..=ATTEMPTS {
             match self.apps.remove(&app_entry(&id), Some(created.revision)).await {
-                Ok(()) => return Ok(()),
+                Ok(_) => return Ok(()),
                 Err(KvError::Conflict) => pause(attempt).await,
                 Err(error) => return Err(error.into()),
             }
@@ -302,7 +287,7 @@ impl Registry {
                 claims.extend(self.claim_of(id, name).await?);
             }
             match self.apps.remove(&app_entry(id), Some(app.revision)).await {
-                Ok(()) => return self.release(claims).await,
+                Ok(_) => return self.release(claims).await,
                 Err(KvError::Conflict) => pause(attempt).await,
                 Err(error) => return Err(error.into()),
             }
@@ -364,22 +349,6 @@ impl RegisteredApp {
     /// Whether the app has, or had, a key called `name`.
     fn has_key(&self, name: &KeyName) -> bool {
         self.app.keys.iter().any(|key| key.name == *name) || self.revoked.iter().any(|key| key.name == *name)
-    }
-}
-
-impl AppChange {
-    fn apply(&self, app: &mut App) {
-        fn set<T: Clone>(field: &mut T, value: Option<&T>) {
-            if let Some(value) = value {
-                field.clone_from(value);
-            }
-        }
-        set(&mut app.name, self.name.as_ref());
-        set(&mut app.enabled, self.enabled.as_ref());
-        set(&mut app.pusher, self.pusher.as_ref());
-        set(&mut app.quota, self.quota.as_ref());
-        set(&mut app.limits, self.limits.as_ref());
-        set(&mut app.namespaces, self.namespaces.as_ref());
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::{Capability, Limits, Namespaces, Quota};
+use crate::{Capability, ChannelKind, ChannelName, Limits, Namespaces, Quota, Tier, Webhook};
 
 /// Longest app id in bytes; with the channel token it keeps subjects below 256 bytes.
 const MAX_APP_ID_BYTES: usize = 32;
@@ -122,10 +123,39 @@ pub struct Key {
 }
 
 /// Switches of the Pusher surface.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PusherSettings {
-    /// Whether clients may send client events.
+    /// Whether clients may send client events. Off by default, as at Pusher.
     pub client_events: bool,
+    /// Whether clients may sign in as a user. On by default.
+    pub user_authentication: bool,
+    /// Whether subscribers (and webhooks) are told how many subscribe to their channel. Off by default, as at Pusher.
+    pub subscription_count: bool,
+    /// Whether signed-in users may watch which others are online. Off by default, as at Pusher.
+    pub watchlist: bool,
+    /// If set, connections that have neither signed in nor joined a private or presence channel within this time are
+    /// closed. Unset by default.
+    pub authorized_connections: Option<Duration>,
+    /// Whether delivered events carry their position, for clients that catch up after a reconnect. On by default.
+    pub positions: bool,
+}
+
+impl PusherSettings {
+    /// The time for [`Self::authorized_connections`] where only the switch is given: Pusher's "about 30 s".
+    pub const AUTHORIZATION_TIMEOUT: Duration = Duration::from_secs(30);
+}
+
+impl Default for PusherSettings {
+    fn default() -> Self {
+        Self {
+            client_events: false,
+            user_authentication: true,
+            subscription_count: false,
+            watchlist: false,
+            authorized_connections: None,
+            positions: true,
+        }
+    }
 }
 
 /// A tenant.
@@ -147,12 +177,28 @@ pub struct App {
     pub quota: Quota,
     /// Rules by channel-name prefix.
     pub namespaces: Namespaces,
+    /// Who is told of what happens in its channels.
+    pub webhooks: Vec<Webhook>,
 }
 
 impl App {
     /// The active key called `name`.
     pub fn key(&self, name: &str) -> Option<&Key> {
         self.keys.iter().find(|key| key.name.as_str() == name)
+    }
+
+    /// What the backbone promises for `channel`: what its namespace says, and for a cache channel at least that its last
+    /// event is stored for as long as it is to be cached.
+    pub fn tier(&self, channel: &ChannelName) -> Tier {
+        let tier = self.namespaces.tier(channel.as_str());
+        if !ChannelKind::of(channel.as_str()).is_cache() {
+            return tier;
+        }
+        let cached = self.limits.cache_ttl.max(Namespaces::SHORTEST_RETENTION);
+        match tier {
+            Tier::Persistent { retention } => Tier::Persistent { retention: retention.max(cached) },
+            Tier::Ephemeral | Tier::Recoverable => Tier::Persistent { retention: cached },
+        }
     }
 }
 

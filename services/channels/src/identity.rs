@@ -3,8 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// Longest connection or client id, in bytes.
-const MAX_BYTES: usize = 256;
+use crate::SubjectToken;
+
+/// Longest connection or client id, in bytes. Protocols are stricter, in characters (Pusher: 128).
+const MAX_BYTES: usize = 1024;
 
 /// Why a text is not a connection or client id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,7 +21,7 @@ fn check(text: &str) -> Result<Arc<str>, InvalidIdentity> {
 }
 
 /// A connection's public id, unique in the cluster (Pusher: the socket id). Cheap to clone.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(Arc<str>);
 
 impl ConnectionId {
@@ -32,10 +34,15 @@ impl ConnectionId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The token this id travels under in subjects and keys.
+    pub fn token(&self) -> SubjectToken {
+        SubjectToken::escape(self.as_str())
+    }
 }
 
 /// An identified user's id, as a signed token or a signed-in user gave it. Cheap to clone.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientId(Arc<str>);
 
 impl ClientId {
@@ -48,6 +55,11 @@ impl ClientId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The token this id travels under in subjects and keys.
+    pub fn token(&self) -> SubjectToken {
+        SubjectToken::escape(self.as_str())
+    }
 }
 
 impl fmt::Debug for ConnectionId {
@@ -57,6 +69,12 @@ impl fmt::Debug for ConnectionId {
 }
 
 impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for ClientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -78,6 +96,6 @@ mod tests {
         assert_eq!(ClientId::new("Jürgen ☃").unwrap().as_str(), "Jürgen ☃");
         assert_eq!(ConnectionId::new(""), Err(InvalidIdentity));
         assert_eq!(ClientId::new("a\nb"), Err(InvalidIdentity));
-        assert_eq!(ClientId::new(&"x".repeat(257)), Err(InvalidIdentity));
+        assert_eq!(ClientId::new(&"x".repeat(1025)), Err(InvalidIdentity));
     }
 }

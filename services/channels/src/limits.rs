@@ -1,5 +1,7 @@
 //! What an app may do: sizes per item, and quotas over its whole use.
 
+use std::time::Duration;
+
 /// Per-item limits of an app. Every one is enforced where the item enters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -18,6 +20,20 @@ pub struct Limits {
     /// Most channels one connection may be subscribed to at a time. Not a Pusher limit: it bounds what one client can
     /// make a node remember.
     pub channels_per_connection: usize,
+    /// Most distinct users in one presence channel; further connections of a present user are always let in.
+    pub presence_members: usize,
+    /// Longest user id of a presence member, in characters.
+    pub presence_user_id_chars: usize,
+    /// Largest `user_info` of a presence member, in bytes of JSON.
+    pub presence_user_info_bytes: usize,
+    /// Longest id of a signed-in user, in characters.
+    pub user_id_chars: usize,
+    /// Most users whose presence one signed-in user may watch.
+    pub watchlist_users: usize,
+    /// How long a cache channel keeps its last event.
+    pub cache_ttl: Duration,
+    /// How far the time of a signed request may be from ours, in either direction.
+    pub auth_timestamp_window: Duration,
 }
 
 impl Default for Limits {
@@ -31,6 +47,13 @@ impl Default for Limits {
             events_per_batch: 10,
             client_events_per_second: 10,
             channels_per_connection: 1_000,
+            presence_members: 100,
+            presence_user_id_chars: 128,
+            presence_user_info_bytes: 1_024,
+            user_id_chars: 200,
+            watchlist_users: 100,
+            cache_ttl: Duration::from_secs(30 * 60),
+            auth_timestamp_window: Duration::from_secs(600),
         }
     }
 }

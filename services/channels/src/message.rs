@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::{ClientId, ConnectionId};
+use crate::{ClientId, ConnectionId, PresenceChange};
 
 /// One message: a name and data that nobody between publisher and subscriber reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,12 +26,14 @@ impl Message {
 }
 
 /// What a record tells its subscribers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecordKind {
     /// Messages published by a backend or a client with the right to publish.
     Messages,
     /// A Pusher client event: relayed between subscribers, never stored.
     ClientEvent,
+    /// A member came or went: `connection` of the user `client`, with the member's data as the only message.
+    Presence(PresenceChange),
 }
 
 /// The unit of order and atomicity: what one publish to one channel stores and every subscriber gets whole.

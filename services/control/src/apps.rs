@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use backbone::registry::{AppChange, RegisteredApp, Registry, RegistryError};
-use channels::{App, AppId, Key};
+use channels::{App, AppId, Key, Limits, Namespaces, PusherSettings, Quota};
 use proto::control as wire;
 use tonic::{Request, Response, Status};
 
 use crate::mistakes::Mistakes;
-use crate::status::{invalid, within};
+use crate::status::{Refusal as _, invalid, within};
 use crate::wire::WantedKey;
 use crate::{check, made_up, now_ms, wire as convert};
 
-/// Apps in a page when the caller does not say, and at most.
+/// Items in a page when the caller does not say, and at most.
 const PAGE_SIZE: u32 = 100;
 const MAX_PAGE_SIZE: u32 = 1_000;
 
@@ -37,14 +37,15 @@ struct WantedApp {
 
 fn read_create(request: wire::CreateAppRequest) -> Result<WantedApp, Status> {
     let mut mistakes = Mistakes::default();
-    let wire::CreateAppRequest { id, name, pusher, quota, namespaces, limits, key } = request;
+    let wire::CreateAppRequest { id, name, pusher, quota, namespaces, limits, key, webhooks } = request;
     let settings = AppChange {
         name: None,
-        enabled: Some(true),
-        pusher: pusher.map(convert::read_pusher),
+        enabled: None,
+        pusher: convert::read_pusher(pusher, &mut mistakes),
         quota: quota.map(|quota| convert::read_quota(quota, &mut mistakes)),
         limits: limits.map(|limits| convert::read_limits(limits, &mut mistakes)),
         namespaces: Some(convert::read_namespaces(namespaces, &mut mistakes)),
+        webhooks: Some(convert::read_webhooks(webhooks, &mut mistakes)),
     };
     let wanted = WantedApp {
         id: if id.is_empty() { None } else { mistakes.keep("id", AppId::new(&id)) },
@@ -59,17 +60,19 @@ impl WantedApp {
     /// The app, with what was left open made up.
     fn complete(&self, now_ms: u64) -> App {
         let id = self.id.clone().unwrap_or_else(made_up::app_id);
-        let settings = self.settings.clone();
-        App {
+        let mut app = App {
             name: self.name.clone().unwrap_or_else(|| id.to_string()),
             enabled: true,
             keys: vec![self.key.complete(&id, now_ms)],
-            pusher: settings.pusher.unwrap_or_default(),
-            limits: settings.limits.unwrap_or_default(),
-            quota: settings.quota.unwrap_or_default(),
-            namespaces: settings.namespaces.unwrap_or_default(),
+            pusher: PusherSettings::default(),
+            limits: Limits::default(),
+            quota: Quota::default(),
+            namespaces: Namespaces::default(),
+            webhooks: Vec::new(),
             id,
-        }
+        };
+        self.settings.apply(&mut app);
+        app
     }
 
     async fn create(&self, registry: &Registry) -> Result<(RegisteredApp, Key), RegistryError> {
@@ -103,15 +106,16 @@ impl WantedKey {
 
 fn read_update(request: wire::UpdateAppRequest) -> Result<(AppId, Option<u64>, AppChange), Status> {
     let mut mistakes = Mistakes::default();
-    let wire::UpdateAppRequest { id, revision, name, pusher, quota, limits, namespaces } = request;
+    let wire::UpdateAppRequest { id, revision, name, pusher, quota, limits, namespaces, webhooks } = request;
     let id = mistakes.keep("id", AppId::new(&id));
     let change = AppChange {
         name: name.and_then(|name| mistakes.keep("name", check::app_name(&name))),
         enabled: None,
-        pusher: pusher.map(convert::read_pusher),
+        pusher: convert::read_pusher(pusher, &mut mistakes),
         quota: quota.map(|quota| convert::read_quota(quota, &mut mistakes)),
         limits: limits.map(|limits| convert::read_limits(limits, &mut mistakes)),
         namespaces: namespaces.map(|list| convert::read_namespaces(list.namespaces, &mut mistakes)),
+        webhooks: webhooks.map(|list| convert::read_webhooks(list.webhooks, &mut mistakes)),
     };
     let revision = (revision != 0).then_some(revision);
     mistakes.unless_any(id.map(|id| (id, revision, change))).map_err(invalid)
@@ -119,20 +123,21 @@ fn read_update(request: wire::UpdateAppRequest) -> Result<(AppId, Option<u64>, A
 
 fn read_list(request: &wire::ListAppsRequest) -> Result<(Option<AppId>, usize), Status> {
     let mut mistakes = Mistakes::default();
-    let size = match request.page_size {
-        0 => PAGE_SIZE,
-        size if size <= MAX_PAGE_SIZE => size,
-        size => {
-            mistakes.add("page_size", format!("must be at most {MAX_PAGE_SIZE}"));
-            size
-        }
-    };
+    let size = page_size(request.page_size, &mut mistakes);
     let after = match request.page_token.as_str() {
         "" => None,
         token => mistakes.keep("page_token", AppId::new(token).map_err(|_| "is not from an earlier answer")),
     };
-    let size = usize::try_from(size).unwrap_or(usize::MAX);
     mistakes.unless_any(Some((after, size))).map_err(invalid)
+}
+
+/// How many a page is to hold at most.
+pub(crate) fn page_size(wanted: u32, mistakes: &mut Mistakes) -> usize {
+    let size = if wanted == 0 { PAGE_SIZE } else { wanted };
+    if size > MAX_PAGE_SIZE {
+        mistakes.add("page_size", format!("must be at most {MAX_PAGE_SIZE}"));
+    }
+    usize::try_from(size).unwrap_or(usize::MAX)
 }
 
 /// The app id in the field `field`.
@@ -170,7 +175,7 @@ impl wire::app_service_server::AppService for Apps {
         let id = read_id("id", &request.get_ref().id)?;
         match within(self.patience, self.registry.get(&id)).await? {
             Some(app) => Ok(Response::new(convert::app(&app))),
-            None => Err(crate::status::refused(RegistryError::NoSuchApp(id))),
+            None => Err(RegistryError::NoSuchApp(id).status()),
         }
     }
 

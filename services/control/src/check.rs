@@ -1,6 +1,13 @@
 //! The rules for what an operator may choose, whatever way it comes in: requests and seed files are held to the same.
 
-use channels::{InvalidCapability, Limits, MAX_CHANNEL_NAME_BYTES, Namespace, Namespaces, Quota, Secret};
+use std::collections::HashSet;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use channels::{
+    InvalidCapability, InvalidWebhook, Limits, MAX_CHANNEL_NAME_BYTES, Namespace, Namespaces, Quota, Secret, Webhook,
+    WebhookEvent, WebhookEvents,
+};
 use proto::control as wire;
 
 use crate::mistakes::Mistakes;
@@ -15,6 +22,13 @@ const MAX_SECRET_BYTES: usize = 256;
 /// Most resources in one capability, and most namespaces of one app: each message is held against all of them.
 const MAX_RESOURCES: usize = 200;
 const MAX_NAMESPACES: usize = 200;
+
+/// Most webhooks of one app, and most headers of one webhook: each event is held against all of them.
+const MAX_WEBHOOKS: usize = 20;
+const MAX_WEBHOOK_HEADERS: usize = 10;
+
+/// Shorter, and a client on a bad network could not make it; longer, and the condition would be none.
+const AUTHORIZATION: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60 * 60);
 
 /// A sentence's rest: what is wrong with a value.
 pub(crate) type Checked<T> = Result<T, String>;
@@ -56,11 +70,58 @@ pub(crate) fn namespaces(namespaces: Vec<Namespace>) -> Checked<Namespaces> {
     Namespaces::new(namespaces).map_err(|error| error.to_string())
 }
 
-pub(crate) fn namespace_prefix(prefix: &str) -> Checked<String> {
+pub(crate) fn channel_prefix(prefix: &str) -> Checked<String> {
     if prefix.len() > MAX_CHANNEL_NAME_BYTES || prefix.chars().any(char::is_control) {
         return Err(format!("must be at most {MAX_CHANNEL_NAME_BYTES} bytes without control characters"));
     }
     Ok(prefix.to_owned())
+}
+
+/// Within what time connections must be authorized.
+pub(crate) fn authorized_connections(within: Duration) -> Checked<Duration> {
+    if AUTHORIZATION.contains(&within) { Ok(within) } else { Err("must be 1 second to 1 hour".to_owned()) }
+}
+
+/// The events with these names.
+pub(crate) fn webhook_events<W: AsRef<str>>(names: &[W]) -> Checked<WebhookEvents> {
+    let event = |name: &W| {
+        WebhookEvent::parse(name.as_ref()).ok_or_else(|| {
+            let known: Vec<_> = WebhookEvent::ALL.iter().map(|event| event.name()).collect();
+            format!("must not name {:?}; there are {}", name.as_ref(), known.join(", "))
+        })
+    };
+    names.iter().map(event).collect()
+}
+
+/// Checks one webhook; what is refused comes with the field's name in [`Webhook`].
+pub(crate) fn webhook(webhook: Webhook) -> Result<Webhook, (&'static str, String)> {
+    channel_prefix(&webhook.prefix).map_err(|problem| ("prefix", problem))?;
+    if webhook.headers.len() > MAX_WEBHOOK_HEADERS {
+        return Err(("headers", format!("must not be more than {MAX_WEBHOOK_HEADERS}")));
+    }
+    webhook.check().map_err(|invalid| {
+        let field = match invalid {
+            InvalidWebhook::Id => "id",
+            InvalidWebhook::Url => "url",
+            InvalidWebhook::NoEvents => "events",
+            InvalidWebhook::Batch => "batch",
+            InvalidWebhook::Header(_) => "headers",
+        };
+        (field, invalid.to_string())
+    })?;
+    Ok(webhook)
+}
+
+/// Checks all webhooks of an app, each of which has been checked.
+pub(crate) fn webhooks(webhooks: Vec<Webhook>) -> Checked<Vec<Webhook>> {
+    if webhooks.len() > MAX_WEBHOOKS {
+        return Err(format!("must not be more than {MAX_WEBHOOKS}"));
+    }
+    let mut ids = HashSet::new();
+    match webhooks.iter().find(|webhook| !ids.insert(&webhook.id)) {
+        Some(twice) => Err(format!("two webhooks have the id {:?}; give each an id of its own", twice.id)),
+        None => Ok(webhooks),
+    }
 }
 
 /// Zero is refused: some systems mean "no limit" by it, some "nobody", and a guess would hurt somebody.
@@ -71,52 +132,47 @@ pub(crate) fn quota(connections: Option<u64>) -> Checked<Quota> {
     Ok(Quota { connections })
 }
 
-/// Checks limits; `at` makes a field's place of its name.
+/// Checks limits; `at` makes a field's place of its name in `control.proto`.
 pub(crate) fn limits(given: &wire::Limits, mistakes: &mut Mistakes, at: impl Fn(&str) -> String) -> Limits {
     let default = Limits::default();
-    let mut limit = |field: &str, value: Option<u32>, default: usize, least: u32, most: u32| {
-        let Some(value) = value else { return default };
-        if !(least..=most).contains(&value) {
-            mistakes.add(at(field), format!("must be {least} to {most}"));
+    let mut within = |field: &str, value: u32, range: RangeInclusive<u32>, unit: &str| {
+        if !range.contains(&value) {
+            mistakes.add(at(field), format!("must be {} to {}{unit}", range.start(), range.end()));
         }
-        usize::try_from(value).unwrap_or(default)
+        value
     };
-    let longest_name = u32::try_from(MAX_CHANNEL_NAME_BYTES).unwrap_or(u32::MAX);
-    let rate = usize::try_from(default.client_events_per_second).unwrap_or(usize::MAX);
+    macro_rules! count {
+        ($field:ident, $range:expr) => {
+            match given.$field.map(|value| within(stringify!($field), value, $range, "")) {
+                Some(value) => value.try_into().unwrap_or(default.$field),
+                None => default.$field,
+            }
+        };
+    }
+    let mut seconds = |field: &str, value: Option<u32>, default: Duration, range| match value {
+        Some(value) => Duration::from_secs(within(field, value, range, " seconds").into()),
+        None => default,
+    };
+    // The longest that the backbone can be asked to keep anything, and the shortest.
+    let cache_ttl = seconds("cache_ttl_seconds", given.cache_ttl_seconds, default.cache_ttl, 60..=2_592_000);
+    let (window, window_default) = (given.auth_timestamp_window_seconds, default.auth_timestamp_window);
+    let auth_timestamp_window = seconds("auth_timestamp_window_seconds", window, window_default, 10..=3_600);
     Limits {
-        channel_name_chars: limit(
-            "channel_name_chars",
-            given.channel_name_chars,
-            default.channel_name_chars,
-            1,
-            longest_name,
-        ),
-        event_name_chars: limit("event_name_chars", given.event_name_chars, default.event_name_chars, 1, 1_024),
+        channel_name_chars: count!(channel_name_chars, 1..=1_024),
+        event_name_chars: count!(event_name_chars, 1..=1_024),
         // Half of what a NATS server takes in one message unless told otherwise.
-        event_data_bytes: limit("event_data_bytes", given.event_data_bytes, default.event_data_bytes, 1, 524_288),
-        channels_per_publish: limit(
-            "channels_per_publish",
-            given.channels_per_publish,
-            default.channels_per_publish,
-            1,
-            1_000,
-        ),
-        events_per_batch: limit("events_per_batch", given.events_per_batch, default.events_per_batch, 1, 1_000),
-        // Zero means what it says: none.
-        client_events_per_second: u32::try_from(limit(
-            "client_events_per_second",
-            given.client_events_per_second,
-            rate,
-            0,
-            10_000,
-        ))
-        .unwrap_or(u32::MAX),
-        channels_per_connection: limit(
-            "channels_per_connection",
-            given.channels_per_connection,
-            default.channels_per_connection,
-            1,
-            100_000,
-        ),
+        event_data_bytes: count!(event_data_bytes, 1..=524_288),
+        channels_per_publish: count!(channels_per_publish, 1..=1_000),
+        events_per_batch: count!(events_per_batch, 1..=1_000),
+        // Here and below, zero means what it says: none.
+        client_events_per_second: count!(client_events_per_second, 0..=10_000),
+        channels_per_connection: count!(channels_per_connection, 1..=100_000),
+        presence_members: count!(presence_members, 1..=100_000),
+        presence_user_id_chars: count!(presence_user_id_chars, 1..=256),
+        presence_user_info_bytes: count!(presence_user_info_bytes, 0..=65_536),
+        user_id_chars: count!(user_id_chars, 1..=256),
+        watchlist_users: count!(watchlist_users, 0..=1_000),
+        cache_ttl,
+        auth_timestamp_window,
     }
 }

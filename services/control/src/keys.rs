@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status};
 
 use crate::apps::MADE_UP_ATTEMPTS;
 use crate::mistakes::Mistakes;
-use crate::status::{invalid, refused, within};
+use crate::status::{Refusal as _, invalid, within};
 use crate::wire::WantedKey;
 use crate::{now_ms, wire as convert};
 
@@ -65,7 +65,7 @@ impl wire::key_service_server::KeyService for Keys {
         tracing::info!(%app, key = %name, "key revoked");
         match convert::key_of(&registered, &name) {
             Some(key) => Ok(Response::new(wire::RevokeKeyResponse { key: Some(key) })),
-            None => Err(refused(RegistryError::NoSuchKey { app, name })),
+            None => Err(RegistryError::NoSuchKey { app, name }.status()),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The control plane: who may use the cluster, and as what.
 //!
-//! Owns the gRPC API of `control.proto` (apps and keys, health, reflection), the checks that stand between a request
+//! Owns the gRPC API of `control.proto` (apps, keys, dead letters, health, reflection), the checks that stand between a request
 //! and the registry, the making of ids and secrets, and the seed file. Deliberately knows nothing of connections or
 //! edges: what it writes into [`backbone::registry`] reaches them through the backbone, also when this crate's server
 //! is down.
@@ -20,6 +20,7 @@ pub mod seed;
 mod server;
 mod status;
 mod token;
+mod webhooks;
 mod wire;
 
 pub use config::{Config, Tls};

@@ -8,11 +8,13 @@ mod apply;
 mod duration;
 mod fields;
 mod parse;
+mod settings;
+mod webhook;
 
 use channels::App;
 
 pub use apply::{Applied, NameTaken, SeedError};
-pub use duration::{InvalidDuration, duration};
+pub use duration::{InvalidDuration, duration, short_duration};
 
 use crate::Mistake;
 

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use backbone::registry::Registry;
+use backbone::{Backbone, Bucket};
 use proto::control::app_service_server::AppServiceServer;
 use proto::control::key_service_server::KeyServiceServer;
+use proto::control::webhook_service_server::WebhookServiceServer;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::interceptor::InterceptedService;
@@ -18,13 +20,15 @@ use crate::apps::Apps;
 use crate::connections::{self, Bounds};
 use crate::keys::Keys;
 use crate::token::RequireToken;
+use crate::webhooks::Webhooks;
 use crate::{Config, Tls};
 
 /// Largest header block. A call's headers are its path and the token.
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
 
 /// The services that health checks may name; the empty name is the server as a whole.
-const SERVICES: [&str; 3] = ["", "fanfare.control.v1.AppService", "fanfare.control.v1.KeyService"];
+const SERVICES: [&str; 4] =
+    ["", "fanfare.control.v1.AppService", "fanfare.control.v1.KeyService", "fanfare.control.v1.WebhookService"];
 
 /// Why a server cannot be built. All of it is found out before a socket is touched.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +70,7 @@ impl std::fmt::Debug for Server {
 
 impl Server {
     /// Puts the server together, and reads the TLS files.
-    pub fn new(config: &Config, registry: Registry) -> Result<Self, StartError> {
+    pub fn new(config: &Config, backbone: &Backbone) -> Result<Self, StartError> {
         let mut builder = tonic::transport::Server::builder()
             .timeout(config.request_timeout * 2)
             .max_concurrent_streams(config.max_streams_per_connection)
@@ -79,10 +83,13 @@ impl Server {
         }
         let token = RequireToken(config.token.clone());
         let patience = config.request_timeout;
+        let registry = Registry::new(backbone.kv(Bucket::Apps));
         let apps = AppServiceServer::new(Apps { registry: registry.clone(), patience })
             .max_decoding_message_size(config.max_request_bytes);
-        let keys =
-            KeyServiceServer::new(Keys { registry, patience }).max_decoding_message_size(config.max_request_bytes);
+        let keys = KeyServiceServer::new(Keys { registry: registry.clone(), patience })
+            .max_decoding_message_size(config.max_request_bytes);
+        let webhooks = WebhookServiceServer::new(Webhooks { registry, letters: backbone.dead_letters(), patience })
+            .max_decoding_message_size(config.max_request_bytes);
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::control::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -92,7 +99,8 @@ impl Server {
             .add_service(health_service)
             .add_service(InterceptedService::new(reflection, token.clone()))
             .add_service(InterceptedService::new(apps, token.clone()))
-            .add_service(InterceptedService::new(keys, token));
+            .add_service(InterceptedService::new(keys, token.clone()))
+            .add_service(InterceptedService::new(webhooks, token));
         let bounds = Bounds { connections: config.max_connections, silence: config.silence_timeout };
         Ok(Self { router, health, bounds, drain_timeout: config.drain_timeout })
     }

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use backbone::registry::RegisteredApp;
+use backbone::dead_letters::DeadLetterId;
+use backbone::registry::{PusherChange, RegisteredApp};
 use channels::{
     Capability, DEFAULT_RETENTION, Key, KeyName, Limits, Namespace, Namespaces, PusherSettings, Quota, Secret, Tier,
+    Webhook, WebhookEvents,
 };
+use proto::backbone::DeadLetter;
 use proto::control as wire;
 
 use crate::check;
@@ -27,12 +30,13 @@ pub(crate) fn app(registered: &RegisteredApp) -> wire::App {
         name: app.name.clone(),
         enabled: app.enabled,
         keys,
-        pusher: Some(wire::PusherSettings { client_events: app.pusher.client_events }),
+        pusher: Some(pusher(&app.pusher)),
         quota: Some(wire::Quota { connections: app.quota.connections }),
         namespaces: app.namespaces.iter().map(namespace).collect(),
         limits: Some(limits(&app.limits)),
         created_ms: *created_ms,
         revision: *revision,
+        webhooks: app.webhooks.iter().map(webhook).collect(),
     }
 }
 
@@ -67,9 +71,52 @@ fn namespace(rule: &Namespace) -> wire::Namespace {
     wire::Namespace { prefix: rule.prefix.clone(), tier: tier.into(), retention_seconds: retention.as_secs() }
 }
 
+fn pusher(pusher: &PusherSettings) -> wire::PusherSettings {
+    wire::PusherSettings {
+        client_events: Some(pusher.client_events),
+        user_authentication: Some(pusher.user_authentication),
+        subscription_count: Some(pusher.subscription_count),
+        watchlist: Some(pusher.watchlist),
+        authorized_connections_ms: Some(pusher.authorized_connections.map_or(0, millis)),
+        positions: Some(pusher.positions),
+    }
+}
+
+fn webhook(webhook: &Webhook) -> wire::Webhook {
+    wire::Webhook {
+        id: webhook.id.clone(),
+        url: webhook.url.clone(),
+        events: webhook.events.iter().map(|event| event.name().to_owned()).collect(),
+        prefix: webhook.prefix.clone(),
+        batch_ms: webhook.batch.map_or(0, millis),
+        headers: webhook.headers.iter().cloned().collect(),
+    }
+}
+
+pub(crate) fn dead_letter(id: &DeadLetterId, letter: DeadLetter) -> wire::DeadLetter {
+    let event = letter.event.unwrap_or_default();
+    wire::DeadLetter {
+        id: id.as_str().to_owned(),
+        webhook_id: letter.webhook_id,
+        url: letter.url,
+        event: event.name,
+        channel: event.channel,
+        user_id: event.user_id,
+        time_ms: event.time_ms,
+        attempts: letter.attempts,
+        reason: letter.reason,
+        failed_ms: letter.failed_ms,
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Every limit that holds, default or chosen.
 fn limits(limits: &Limits) -> wire::Limits {
     let size = |size: usize| Some(u32::try_from(size).unwrap_or(u32::MAX));
+    let seconds = |time: Duration| Some(u32::try_from(time.as_secs()).unwrap_or(u32::MAX));
     wire::Limits {
         channel_name_chars: size(limits.channel_name_chars),
         event_name_chars: size(limits.event_name_chars),
@@ -78,6 +125,13 @@ fn limits(limits: &Limits) -> wire::Limits {
         events_per_batch: size(limits.events_per_batch),
         client_events_per_second: Some(limits.client_events_per_second),
         channels_per_connection: size(limits.channels_per_connection),
+        presence_members: size(limits.presence_members),
+        presence_user_id_chars: size(limits.presence_user_id_chars),
+        presence_user_info_bytes: size(limits.presence_user_info_bytes),
+        user_id_chars: size(limits.user_id_chars),
+        watchlist_users: size(limits.watchlist_users),
+        cache_ttl_seconds: seconds(limits.cache_ttl),
+        auth_timestamp_window_seconds: seconds(limits.auth_timestamp_window),
     }
 }
 
@@ -105,8 +159,23 @@ pub(crate) fn read_key(key: Option<wire::NewKey>, mistakes: &mut Mistakes) -> Wa
     }
 }
 
-pub(crate) fn read_pusher(pusher: wire::PusherSettings) -> PusherSettings {
-    PusherSettings { client_events: pusher.client_events }
+pub(crate) fn read_pusher(pusher: Option<wire::PusherSettings>, mistakes: &mut Mistakes) -> PusherChange {
+    let pusher = pusher.unwrap_or_default();
+    let authorized = pusher.authorized_connections_ms.map(|within| match within {
+        0 => None,
+        within => {
+            let checked = check::authorized_connections(Duration::from_millis(within));
+            mistakes.keep("pusher.authorized_connections_ms", checked)
+        }
+    });
+    PusherChange {
+        client_events: pusher.client_events,
+        user_authentication: pusher.user_authentication,
+        subscription_count: pusher.subscription_count,
+        watchlist: pusher.watchlist,
+        authorized_connections: authorized,
+        positions: pusher.positions,
+    }
 }
 
 pub(crate) fn read_quota(quota: wire::Quota, mistakes: &mut Mistakes) -> Quota {
@@ -121,7 +190,7 @@ pub(crate) fn read_namespaces(namespaces: Vec<wire::Namespace>, mistakes: &mut M
     let mut rules = Vec::with_capacity(namespaces.len());
     for (index, rule) in namespaces.into_iter().enumerate() {
         let at = |field: &str| format!("namespaces[{index}].{field}");
-        let prefix = mistakes.keep(at("prefix"), check::namespace_prefix(&rule.prefix));
+        let prefix = mistakes.keep(at("prefix"), check::channel_prefix(&rule.prefix));
         let retention = Duration::from_secs(rule.retention_seconds);
         let tier = match wire::Tier::try_from(rule.tier) {
             Ok(wire::Tier::Persistent) if retention.is_zero() => {
@@ -142,4 +211,31 @@ pub(crate) fn read_namespaces(namespaces: Vec<wire::Namespace>, mistakes: &mut M
         rules.extend(prefix.zip(tier).map(|(prefix, tier)| Namespace { prefix, tier }));
     }
     mistakes.keep("namespaces", check::namespaces(rules)).unwrap_or_default()
+}
+
+pub(crate) fn read_webhooks(webhooks: Vec<wire::Webhook>, mistakes: &mut Mistakes) -> Vec<Webhook> {
+    let mut checked = Vec::with_capacity(webhooks.len());
+    for (index, given) in webhooks.into_iter().enumerate() {
+        let at = |field: &str| match field {
+            "batch" => format!("webhooks[{index}].batch_ms"),
+            field => format!("webhooks[{index}].{field}"),
+        };
+        let Some(webhook) = mistakes.keep(at("events"), read_webhook(given)) else { continue };
+        match check::webhook(webhook) {
+            Ok(webhook) => checked.push(webhook),
+            Err((field, problem)) => mistakes.add(at(field), problem),
+        }
+    }
+    mistakes.keep("webhooks", check::webhooks(checked)).unwrap_or_default()
+}
+
+/// A webhook, or what is wrong with its events; the rest is still to be checked.
+fn read_webhook(given: wire::Webhook) -> check::Checked<Webhook> {
+    let wire::Webhook { id, url, events, prefix, batch_ms, headers } = given;
+    let events = if events.is_empty() { WebhookEvents::ALL } else { check::webhook_events(&events)? };
+    let mut headers: Vec<_> = headers.into_iter().collect();
+    headers.sort();
+    let id = if id.is_empty() { Webhook::made_up_id(&url, &prefix) } else { id };
+    let batch = (batch_ms > 0).then(|| Duration::from_millis(batch_ms));
+    Ok(Webhook { id, url, events, prefix, batch, headers })
 }

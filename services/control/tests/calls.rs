@@ -43,7 +43,7 @@ async fn an_app_is_as_it_was_asked_for() {
     let request = wire::CreateAppRequest {
         id: "shop".to_owned(),
         name: "The shop".to_owned(),
-        pusher: Some(wire::PusherSettings { client_events: true }),
+        pusher: Some(wire::PusherSettings { client_events: Some(true), ..Default::default() }),
         quota: Some(wire::Quota { connections: Some(9) }),
         namespaces: vec![
             namespace("tick-", wire::Tier::Ephemeral.into(), 0),
@@ -55,11 +55,12 @@ async fn an_app_is_as_it_was_asked_for() {
             secret: "app-secret".to_owned(),
             capability: Some(capability.clone()),
         }),
+        webhooks: Vec::new(),
     };
     let created = client.create(request).await.unwrap();
     assert_eq!(created.key.unwrap().secret, "app-secret");
     let app = client.get("shop").await.unwrap();
-    assert_eq!((app.name.as_str(), app.pusher.unwrap().client_events), ("The shop", true));
+    assert_eq!((app.name.as_str(), app.pusher.unwrap().client_events), ("The shop", Some(true)));
     assert_eq!(app.quota.unwrap().connections, Some(9));
     assert_eq!(app.keys[0].capability, Some(capability));
     assert_eq!(app.limits.unwrap().events_per_batch, Some(7));
@@ -95,7 +96,7 @@ async fn an_update_replaces_what_it_names() {
     let request = wire::UpdateAppRequest {
         id: "1".to_owned(),
         revision: renamed.revision,
-        pusher: Some(wire::PusherSettings { client_events: true }),
+        pusher: Some(wire::PusherSettings { client_events: Some(true), ..Default::default() }),
         quota: Some(wire::Quota { connections: Some(5) }),
         limits: Some(wire::Limits { client_events_per_second: Some(0), ..Default::default() }),
         namespaces: Some(list),
@@ -104,7 +105,7 @@ async fn an_update_replaces_what_it_names() {
     let changed = client.update(request.clone()).await.unwrap();
     assert_eq!((changed.quota.unwrap().connections, changed.namespaces.len()), (Some(5), 1));
     assert_eq!(changed.limits.unwrap().client_events_per_second, Some(0));
-    assert!(changed.pusher.unwrap().client_events && changed.name == "new");
+    assert!(changed.pusher.unwrap().client_events() && changed.name == "new");
     refused(client.update(request).await, Code::Aborted, &format!("its revision is {}", changed.revision));
     let no_limits = wire::UpdateAppRequest {
         id: "1".to_owned(),
@@ -114,6 +115,134 @@ async fn an_update_replaces_what_it_names() {
     };
     let cleared = client.update(no_limits).await.unwrap();
     assert_eq!((cleared.quota.unwrap().connections, cleared.namespaces.len()), (None, 0));
+}
+
+/// Every switch, limit and field of a webhook goes in and comes out again.
+#[tokio::test]
+async fn all_settings_can_be_set() {
+    let (_plane, mut client) = start().await;
+    let defaults = client.create_plain("1").await;
+    let pusher = wire::PusherSettings {
+        client_events: Some(false),
+        user_authentication: Some(true),
+        subscription_count: Some(false),
+        watchlist: Some(false),
+        authorized_connections_ms: Some(0),
+        positions: Some(true),
+    };
+    assert_eq!(defaults.pusher, Some(pusher));
+    let limits = wire::Limits {
+        channel_name_chars: Some(200),
+        event_name_chars: Some(200),
+        event_data_bytes: Some(10_240),
+        channels_per_publish: Some(100),
+        events_per_batch: Some(10),
+        client_events_per_second: Some(10),
+        channels_per_connection: Some(1_000),
+        presence_members: Some(100),
+        presence_user_id_chars: Some(128),
+        presence_user_info_bytes: Some(1_024),
+        user_id_chars: Some(200),
+        watchlist_users: Some(100),
+        cache_ttl_seconds: Some(1_800),
+        auth_timestamp_window_seconds: Some(600),
+    };
+    assert_eq!((defaults.limits, defaults.webhooks), (Some(limits), Vec::new()));
+
+    let pusher = wire::PusherSettings {
+        client_events: Some(true),
+        user_authentication: Some(false),
+        subscription_count: Some(true),
+        watchlist: Some(true),
+        authorized_connections_ms: Some(1_500),
+        positions: Some(false),
+    };
+    let limits = wire::Limits {
+        channel_name_chars: Some(1),
+        event_name_chars: Some(2),
+        event_data_bytes: Some(3),
+        channels_per_publish: Some(4),
+        events_per_batch: Some(5),
+        client_events_per_second: Some(6),
+        channels_per_connection: Some(7),
+        presence_members: Some(8),
+        presence_user_id_chars: Some(9),
+        presence_user_info_bytes: Some(0),
+        user_id_chars: Some(11),
+        watchlist_users: Some(0),
+        cache_ttl_seconds: Some(60),
+        auth_timestamp_window_seconds: Some(10),
+    };
+    let hook = wire::Webhook {
+        id: "w1".to_owned(),
+        url: "https://example.com/hook".to_owned(),
+        events: vec!["channel_occupied".to_owned(), "client_event".to_owned()],
+        prefix: "presence-".to_owned(),
+        batch_ms: 50,
+        headers: [("X-Token".to_owned(), "t0ken".to_owned())].into(),
+    };
+    let request = wire::UpdateAppRequest {
+        id: "1".to_owned(),
+        pusher: Some(pusher),
+        limits: Some(limits),
+        webhooks: Some(hooks(vec![hook.clone()])),
+        ..Default::default()
+    };
+    let changed = client.update(request.clone()).await.unwrap();
+    assert_eq!((changed.pusher, changed.limits), (Some(pusher), Some(limits)));
+    assert_eq!(changed.webhooks, std::slice::from_ref(&hook));
+    assert_eq!(client.update(request).await.unwrap().revision, changed.revision, "the same is no change");
+
+    let created = wire::CreateAppRequest {
+        pusher: Some(pusher),
+        limits: Some(limits),
+        webhooks: vec![hook.clone()],
+        ..plain("2")
+    };
+    let created = client.create(created).await.unwrap().app.unwrap();
+    assert_eq!((created.pusher, created.limits, created.webhooks), (Some(pusher), Some(limits), vec![hook]));
+}
+
+#[tokio::test]
+async fn a_switch_that_is_not_named_stays() {
+    let (_plane, mut client) = start().await;
+    let watchlist = wire::PusherSettings { watchlist: Some(true), ..Default::default() };
+    let authorized = wire::PusherSettings { authorized_connections_ms: Some(1_000), ..Default::default() };
+    client.create(wire::CreateAppRequest { pusher: Some(watchlist), ..plain("1") }).await.unwrap();
+    let mut update = async |pusher| {
+        let request = wire::UpdateAppRequest { id: "1".to_owned(), pusher: Some(pusher), ..Default::default() };
+        client.update(request).await.unwrap().pusher.unwrap()
+    };
+    let pusher = update(authorized).await;
+    assert_eq!((pusher.watchlist, pusher.authorized_connections_ms), (Some(true), Some(1_000)));
+    let pusher = update(wire::PusherSettings { authorized_connections_ms: Some(0), ..Default::default() }).await;
+    assert_eq!((pusher.watchlist, pusher.authorized_connections_ms), (Some(true), Some(0)));
+}
+
+#[tokio::test]
+async fn webhooks_are_replaced_as_a_list() {
+    let (_plane, mut client) = start().await;
+    client.create_plain("1").await;
+    let bare = |url: &str| wire::Webhook { url: url.to_owned(), ..Default::default() };
+    let mut update = async |webhooks| {
+        let request = wire::UpdateAppRequest { id: "1".to_owned(), webhooks, ..Default::default() };
+        client.update(request).await.unwrap().webhooks
+    };
+    let two = update(Some(hooks(vec![bare("http://a/"), bare("http://b/")]))).await;
+    assert_eq!(two.iter().map(|hook| hook.url.as_str()).collect::<Vec<_>>(), ["http://a/", "http://b/"]);
+    let [a, b] = two.as_slice() else { panic!("{two:?}") };
+    assert!(a.id != b.id && a.events.len() == 7 && a.batch_ms == 0, "{a:?}");
+    assert_eq!(update(None).await, two);
+    assert_eq!(
+        update(Some(hooks(vec![bare("http://b/")]))).await,
+        std::slice::from_ref(b),
+        "an id is the same for the same"
+    );
+    assert_eq!(update(Some(hooks(Vec::new()))).await, []);
+}
+
+fn hooks(webhooks: Vec<wire::Webhook>) -> wire::update_app_request::WebhookList {
+    wire::update_app_request::WebhookList { webhooks }
 }
 
 #[tokio::test]
@@ -179,10 +308,10 @@ async fn apps_are_listed_in_pages() {
 
 #[tokio::test]
 async fn an_app_of_a_newer_fanfare_is_refused_and_harms_no_other() {
-    let backbone = backbone::Backbone::memory(&backbone::Config::default());
+    let backbone = support::memory();
     let kv = backbone.kv(backbone::Bucket::Apps);
     kv.put("app.2", vec![8, 2].into()).await.unwrap();
-    let plane = Plane::start_with(support::config(), backbone::registry::Registry::new(kv)).await;
+    let plane = Plane::start_with(support::config(), &backbone).await;
     let mut client = plane.client().await;
     client.create_plain("1").await;
     client.create_plain("3").await;
@@ -205,7 +334,17 @@ async fn a_bad_field_is_named() {
         let resources = [(resource.to_owned(), operations(words))].into();
         key(request).capability = Some(wire::Capability { resources });
     }
-    let cases: [(Spoil, &str); 19] = [
+    fn hook(request: &mut wire::CreateAppRequest) -> &mut wire::Webhook {
+        request.webhooks = vec![wire::Webhook { url: "http://a/".to_owned(), ..Default::default() }];
+        &mut request.webhooks[0]
+    }
+    fn limit(request: &mut wire::CreateAppRequest) -> &mut wire::Limits {
+        request.limits.get_or_insert_default()
+    }
+    fn authorized(request: &mut wire::CreateAppRequest, ms: u64) {
+        request.pusher = Some(wire::PusherSettings { authorized_connections_ms: Some(ms), ..Default::default() });
+    }
+    let cases: Vec<(Spoil, &str)> = vec![
         (|r| r.id = "a.b".to_owned(), "id: app id must be"),
         (|r| r.id = "9".repeat(33), "id: app id must be"),
         (|r| r.name = "n".repeat(129), "name: must be 1 to 128 characters"),
@@ -231,6 +370,49 @@ async fn a_bad_field_is_named() {
         (|r| r.namespaces = vec![namespace("a", 1, 60)], "namespaces[0].retention_seconds: is only for"),
         (|r| r.namespaces = vec![namespace("a", 3, 59)], "namespaces: retention of namespace \"a\""),
         (|r| r.namespaces = vec![namespace("a\u{7}", 1, 0)], "namespaces[0].prefix: must be"),
+        (|r| authorized(r, 999), "pusher.authorized_connections_ms: must be 1 second to 1 hour"),
+        (|r| authorized(r, 3_600_001), "pusher.authorized_connections_ms: must be 1 second to 1 hour"),
+        (|r| limit(r).presence_members = Some(0), "limits.presence_members: must be 1 to 100000"),
+        (|r| limit(r).presence_user_id_chars = Some(257), "limits.presence_user_id_chars: must be 1 to 256"),
+        (|r| limit(r).presence_user_info_bytes = Some(65_537), "limits.presence_user_info_bytes: must be 0 to 65536"),
+        (|r| limit(r).user_id_chars = Some(0), "limits.user_id_chars: must be 1 to 256"),
+        (|r| limit(r).watchlist_users = Some(1_001), "limits.watchlist_users: must be 0 to 1000"),
+        (|r| limit(r).cache_ttl_seconds = Some(59), "limits.cache_ttl_seconds: must be 60 to 2592000"),
+        (|r| limit(r).cache_ttl_seconds = Some(2_592_001), "limits.cache_ttl_seconds: must be 60 to 2592000"),
+        (
+            |r| limit(r).auth_timestamp_window_seconds = Some(9),
+            "limits.auth_timestamp_window_seconds: must be 10 to 3600",
+        ),
+        (|r| hook(r).url.clear(), "webhooks[0].url: webhook url must be"),
+        (|r| hook(r).id = "a.b".to_owned(), "webhooks[0].id: webhook id must be"),
+        (
+            |r| hook(r).events = vec!["rain".to_owned()],
+            "webhooks[0].events: must not name \"rain\"; there are channel_",
+        ),
+        (|r| hook(r).prefix = "a\u{7}".to_owned(), "webhooks[0].prefix: must be"),
+        (|r| hook(r).batch_ms = 5_001, "webhooks[0].batch_ms: webhook batch must be at most 5 seconds"),
+        (
+            |r| hook(r).headers = [("X-Pusher-Key".to_owned(), "hushush".to_owned())].into(),
+            "webhooks[0].headers: webhook header \"X-Pusher-Key\" cannot be set",
+        ),
+        (
+            |r| hook(r).headers = (0..11).map(|n| (format!("X-{n}"), "hushush".to_owned())).collect(),
+            "webhooks[0].headers: must not be more than 10",
+        ),
+        (
+            |r| {
+                let twice = hook(r).clone();
+                r.webhooks.push(twice);
+            },
+            "webhooks: two webhooks have the id",
+        ),
+        (
+            |r| {
+                let one = hook(r).clone();
+                r.webhooks = (0..21).map(|n| wire::Webhook { id: n.to_string(), ..one.clone() }).collect();
+            },
+            "webhooks: must not be more than 20",
+        ),
     ];
     for (spoil, words) in cases {
         let mut request = plain("1");

@@ -9,7 +9,7 @@ use std::time::Duration;
 use control::{Config, Server, StartError, Tls};
 use futures_util::stream;
 use proto::control as wire;
-use support::{Client, Plane, TOKEN, config, new_key, plain, refused, registry};
+use support::{Client, Plane, TOKEN, config, memory, new_key, plain, refused};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
@@ -24,6 +24,10 @@ use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 /// Longer than anything here may take.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The services that need the token.
+const OURS: [&str; 3] =
+    ["fanfare.control.v1.AppService", "fanfare.control.v1.KeyService", "fanfare.control.v1.WebhookService"];
 
 async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
@@ -69,6 +73,9 @@ async fn every_call_needs_the_token() {
         refused(client.delete("1").await, Code::Unauthenticated, words);
         refused(client.create_key("1", new_key("k")).await, Code::Unauthenticated, words);
         refused(client.revoke("1", "1-key").await, Code::Unauthenticated, words);
+        refused(client.dead_letters("1", 0, "").await, Code::Unauthenticated, words);
+        refused(client.replay("1", &[], true).await, Code::Unauthenticated, words);
+        refused(client.forget("1", &[], true).await, Code::Unauthenticated, words);
         // The token is checked before the message.
         refused(client.get("not an id").await, Code::Unauthenticated, words);
     }
@@ -90,7 +97,7 @@ async fn reflection_needs_the_token() {
     let answer = answers.message().await.unwrap().unwrap().message_response.unwrap();
     let MessageResponse::ListServicesResponse(list) = answer else { panic!("{answer:?}") };
     let names: Vec<&str> = list.service.iter().map(|service| service.name.as_str()).collect();
-    for expected in ["fanfare.control.v1.AppService", "fanfare.control.v1.KeyService", "grpc.health.v1.Health"] {
+    for expected in [&OURS[..], &["grpc.health.v1.Health"]].concat() {
         assert!(names.contains(&expected), "{names:?}");
     }
 }
@@ -99,7 +106,7 @@ async fn reflection_needs_the_token() {
 async fn health_is_open_and_tells_of_the_end() {
     let plane = Plane::start().await;
     let mut health = HealthClient::new(plane.channel().await);
-    for service in ["", "fanfare.control.v1.AppService", "fanfare.control.v1.KeyService"] {
+    for service in [&[""], &OURS[..]].concat() {
         let request = HealthCheckRequest { service: service.to_owned() };
         let status = health.check(request).await.unwrap().into_inner().status();
         assert_eq!(status, ServingStatus::Serving, "{service}");
@@ -115,7 +122,7 @@ async fn health_is_open_and_tells_of_the_end() {
 
 #[tokio::test]
 async fn a_large_message_is_refused() {
-    let plane = Plane::start_with(Config { max_request_bytes: 1_000, ..config() }, registry()).await;
+    let plane = Plane::start_with(Config { max_request_bytes: 1_000, ..config() }, &memory()).await;
     let mut client = plane.client().await;
     let large = wire::CreateAppRequest { name: "n".repeat(2_000), ..plain("1") };
     refused(client.create(large).await, Code::OutOfRange, "");
@@ -138,7 +145,7 @@ async fn rubbish_on_the_socket_harms_nobody() {
 
 #[tokio::test]
 async fn one_connection_too_many_is_closed_at_once() {
-    let plane = Plane::start_with(Config { max_connections: 2, ..config() }, registry()).await;
+    let plane = Plane::start_with(Config { max_connections: 2, ..config() }, &memory()).await;
     let mut client = plane.client().await;
     client.create_plain("1").await;
     let idle = TcpStream::connect(plane.address).await.unwrap();
@@ -162,7 +169,7 @@ async fn one_connection_too_many_is_closed_at_once() {
 
 #[tokio::test]
 async fn calls_on_one_connection_are_limited() {
-    let plane = Plane::start_with(Config { max_streams_per_connection: 1, ..config() }, registry()).await;
+    let plane = Plane::start_with(Config { max_streams_per_connection: 1, ..config() }, &memory()).await;
     let channel = plane.channel().await;
     let mut health = HealthClient::new(channel.clone());
     let mut watch = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
@@ -177,7 +184,7 @@ async fn calls_on_one_connection_are_limited() {
 #[tokio::test]
 async fn an_endless_call_is_given_up() {
     let timeout = Duration::from_millis(100);
-    let plane = Plane::start_with(Config { request_timeout: timeout, ..config() }, registry()).await;
+    let plane = Plane::start_with(Config { request_timeout: timeout, ..config() }, &memory()).await;
     let status = soon("the server to give up", endless_call(&plane)).await.unwrap_err();
     assert_eq!(status.code(), Code::Cancelled, "{status:?}");
 }
@@ -186,7 +193,7 @@ async fn an_endless_call_is_given_up() {
 async fn a_silent_connection_is_cut_and_an_idle_client_is_not() {
     // Half of it is what a busy machine may take to answer a ping.
     let config = Config { silence_timeout: Duration::from_secs(2), ..config() };
-    let plane = Plane::start_with(config, registry()).await;
+    let plane = Plane::start_with(config, &memory()).await;
     let mut idle = HealthClient::new(plane.channel().await);
     let mut watch = idle.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
     watch.message().await.unwrap();
@@ -202,7 +209,7 @@ async fn a_silent_connection_is_cut_and_an_idle_client_is_not() {
 #[tokio::test]
 async fn stopping_does_not_wait_for_ever() {
     let config = Config { drain_timeout: Duration::from_millis(100), ..config() };
-    let plane = Plane::start_with(config, registry()).await;
+    let plane = Plane::start_with(config, &memory()).await;
     let address = plane.address;
     let silent = TcpStream::connect(address).await.unwrap();
     let mut call = Box::pin(endless_call(&plane));
@@ -241,7 +248,7 @@ async fn tls() {
         silence_timeout: Duration::from_millis(400),
         ..config()
     };
-    let plane = Plane::start_with(config, registry()).await;
+    let plane = Plane::start_with(config, &memory()).await;
     // Says nothing, and is given up.
     closed(TcpStream::connect(plane.address).await.unwrap()).await;
     let trust = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&certificates.pem));
@@ -262,7 +269,7 @@ fn bad_tls_files_are_found_before_anything_runs() {
     std::fs::write(certificates.dir.path().join("rubbish.pem"), "rubbish").unwrap();
     let start = |cert, key| {
         let config = Config { tls: certificates.tls(cert, key), ..config() };
-        Server::new(&config, registry()).map(|_| ()).unwrap_err()
+        Server::new(&config, &memory()).map(|_| ()).unwrap_err()
     };
     assert!(matches!(start("none.pem", "key.pem"), StartError::TlsFile { .. }));
     assert!(matches!(start("cert.pem", "none.pem"), StartError::TlsFile { .. }));

@@ -12,7 +12,7 @@ use backbone::{Backbone, Config, NatsConfig};
 use channels::AppId;
 use control::seed::{Applied, Seed};
 use proto::control as wire;
-use support::{Client, Plane, config, new_key, registry_of};
+use support::{Client, Plane, config, new_key};
 use testkit::{Nats, within};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -31,8 +31,8 @@ struct Replicas {
 
 /// All cases share the registry, so each has ids of its own.
 async fn races(first: &Backbone, second: &Backbone) {
-    let first = Plane::start_with(config(), registry_of(first)).await;
-    let second = Plane::start_with(config(), registry_of(second)).await;
+    let first = Plane::start_with(config(), first).await;
+    let second = Plane::start_with(config(), second).await;
     let mut replicas = Replicas { a: first.client().await, b: second.client().await, first, second };
     of_two_updates_from_one_revision_one_wins(&mut replicas).await;
     of_two_creators_of_one_key_name_one_wins(&mut replicas).await;

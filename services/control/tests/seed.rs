@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use backbone::registry::{AppChange, Registry};
-use channels::{AppId, KeyName, Operation, Tier};
+use channels::{App, AppId, KeyName, Limits, Operation, PusherSettings, Tier, Webhook, WebhookEvent, WebhookEvents};
 use control::seed::{Applied, Seed, SeedError};
 use proptest::prelude::*;
 use support::registry;
@@ -25,11 +25,24 @@ capability = { "chat:*" = ["publish", "subscribe"] }
 secret = "other-secret"
 [app.pusher]
 client_events = true
+user_authentication = false
+subscription_count = true
+watchlist = true
+authorized_connections = true
+authorized_connections_timeout = "1m30s"
+positions = false
 [app.quota]
 connections = 1_000
 [app.limits]
 event_data_bytes = 0x4000
 client_events_per_second = 0
+presence_members = 1_000
+presence_user_id_chars = 64
+presence_user_info_bytes = 0
+user_id_chars = 65
+watchlist_users = 0
+cache_ttl = "2h"
+auth_timestamp_window = "5m"
 [[app.namespace]]
 prefix = "tick-"
 tier = "ephemeral"
@@ -40,6 +53,16 @@ retention = "36h"
 [[app.namespace]]
 prefix = ""
 tier = "persistent"
+
+[[app.webhook]]
+id = "all"
+url = "https://example.com/hook"
+headers = { X-B = "2", X-A = "hush-hush" }
+[[app.webhook]]
+url = "http://127.0.0.1:6500/"     # loopback is allowed when the node itself listens on loopback
+events = ["channel_occupied"]      # absent: all
+prefix = "presence-"               # absent: every channel
+batch = "50ms"                     # absent: no batching
 
 [[app]]
 id = 1002
@@ -75,15 +98,92 @@ fn everything_is_read() {
     assert!(!app.keys[0].capability.permits("news", Operation::Publish));
     assert_eq!(app.keys[1].name, name("1001.2"), "a nameless key is called by its place");
     assert!(app.keys[1].capability.permits("news", Operation::Stats));
-    assert!(app.pusher.client_events);
+    let pusher = PusherSettings {
+        client_events: true,
+        user_authentication: false,
+        subscription_count: true,
+        watchlist: true,
+        authorized_connections: Some(Duration::from_secs(90)),
+        positions: false,
+    };
+    assert_eq!(app.pusher, pusher);
     assert_eq!(app.quota.connections, Some(1_000));
-    assert_eq!((app.limits.event_data_bytes, app.limits.client_events_per_second), (0x4000, 0));
+    let limits = Limits {
+        event_data_bytes: 0x4000,
+        client_events_per_second: 0,
+        presence_members: 1_000,
+        presence_user_id_chars: 64,
+        presence_user_info_bytes: 0,
+        user_id_chars: 65,
+        watchlist_users: 0,
+        cache_ttl: Duration::from_secs(7_200),
+        auth_timestamp_window: Duration::from_secs(300),
+        ..Limits::default()
+    };
+    assert_eq!(app.limits, limits);
     assert_eq!(app.namespaces.tier("tick-1"), Tier::Ephemeral);
     assert_eq!(app.namespaces.tier("audit-1"), Tier::Persistent { retention: Duration::from_secs(36 * 3600) });
     assert_eq!(app.namespaces.tier("x"), Tier::Persistent { retention: Duration::from_secs(24 * 3600) });
     assert_eq!((plain.id.as_str(), plain.name.as_str(), plain.enabled), ("1002", "1002", true));
-    assert!(plain.keys.is_empty() && !plain.pusher.client_events);
+    assert!(plain.keys.is_empty() && plain.webhooks.is_empty());
+    assert_eq!((&plain.pusher, &plain.limits), (&PusherSettings::default(), &Limits::default()));
+    let [all, one] = app.webhooks.as_slice() else { panic!("{:?}", app.webhooks) };
+    let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let expected = Webhook {
+        id: "all".to_owned(),
+        url: "https://example.com/hook".to_owned(),
+        events: WebhookEvents::ALL,
+        prefix: String::new(),
+        batch: None,
+        headers: vec![header("X-A", "hush-hush"), header("X-B", "2")],
+    };
+    assert_eq!(*all, expected);
+    let expected = Webhook {
+        id: Webhook::made_up_id("http://127.0.0.1:6500/", "presence-"),
+        url: "http://127.0.0.1:6500/".to_owned(),
+        events: [WebhookEvent::ChannelOccupied].into_iter().collect(),
+        prefix: "presence-".to_owned(),
+        batch: Some(Duration::from_millis(50)),
+        headers: Vec::new(),
+    };
+    assert_eq!(*one, expected);
     assert_eq!(Seed::parse("").unwrap().apps(), []);
+}
+
+#[test]
+fn the_seed_of_the_development_cluster_can_be_used() {
+    let file = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/dev/apps.toml")).unwrap();
+    let seed = Seed::parse(&file).unwrap();
+    assert!(seed.apps()[0].webhooks.is_empty());
+    let webhook = file.replace("# [[app.webhook]]", "[[app.webhook]]").replace("# url", "url");
+    assert_eq!(Seed::parse(&webhook).unwrap().apps()[0].webhooks.len(), 1, "what is commented out can be used, too");
+}
+
+/// The example on the page about apps can be used, and leaves nothing out.
+#[test]
+fn the_page_shows_every_key() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/apps.md")).unwrap();
+    let (_, example) = page.split_once("```toml\n").unwrap();
+    let (example, _) = example.split_once("```").unwrap();
+    let seed = Seed::parse(example).unwrap();
+    let App { pusher, limits, webhooks, .. } = &seed.apps()[0];
+    assert_eq!((pusher, limits), (&PusherSettings::default(), &Limits::default()), "defaults are shown");
+    assert_eq!(webhooks.len(), 1);
+    let unknown = "x = 1\n[[app]]\nx = 1\nid = 1\n[[app.key]]\nx = 1\nsecret = '12345678'\n[app.pusher]\nx = 1\n\
+                   [app.quota]\nx = 1\n[app.limits]\nx = 1\n[[app.namespace]]\nx = 1\nprefix = ''\n\
+                   [[app.webhook]]\nx = 1\nurl = 'http://a/'\n";
+    let told = Seed::parse(unknown).unwrap_err();
+    assert_eq!(told.0.len(), 8, "{told}");
+    for mistake in &told.0 {
+        let (_, known) = mistake.problem.split_once("known are ").unwrap();
+        for key in known.split(", ") {
+            let is_shown =
+                [format!("\n{key} = "), format!("\n# {key} = "), format!("[app.{key}]"), format!("[[{key}]]")]
+                    .iter()
+                    .any(|shown| example.contains(shown));
+            assert!(is_shown, "{key} is not in the example");
+        }
+    }
 }
 
 #[test]
@@ -116,6 +216,26 @@ fn durations_have_units() {
         "\"1µ\"",
     ] {
         assert!(retention(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn authorized_connections_have_a_time() {
+    let read = |lines: &str| {
+        let file = format!("[[app]]\nid = 1\n[app.pusher]\n{lines}");
+        Seed::parse(&file).map(|seed| seed.apps()[0].pusher.authorized_connections)
+    };
+    let seconds = |seconds| Ok(Some(Duration::from_secs(seconds)));
+    assert_eq!(read(""), Ok(None));
+    assert_eq!(read("authorized_connections = false"), Ok(None));
+    assert_eq!(read("authorized_connections = true"), seconds(30));
+    for (time, expected) in [("1s", 1), ("1h", 3_600), ("1000ms", 1)] {
+        let lines = format!("authorized_connections = true\nauthorized_connections_timeout = \"{time}\"");
+        assert_eq!(read(&lines), seconds(expected), "{time}");
+    }
+    for time in ["999ms", "0s", "1h1s", "30"] {
+        let lines = format!("authorized_connections = true\nauthorized_connections_timeout = \"{time}\"");
+        assert!(read(&lines).is_err(), "{time}");
     }
 }
 
@@ -165,6 +285,52 @@ id = 1002
 [[app]]
 name = "x"
 pusher = 3
+[[app]]
+id = 1003
+[app.pusher]
+watch_list = true
+positions = "on"
+authorized_connections_timeout = "10s"
+[app.limits]
+presence_members = 0
+cache_ttl = "59s"
+auth_timestamp_window = "5000ms"
+user_id_chars = 257
+[[app.webhook]]
+events = ["channel_occupied", "rain"]
+[[app.webhook]]
+url = "ftp://hush-hush-6"
+[[app.webhook]]
+url = "http://a/"
+events = []
+[[app.webhook]]
+url = "http://a/"
+events = "channel_occupied"
+headers = ["hush-hush-7"]
+batch = 50
+[[app.webhook]]
+url = "http://a/"
+batch = "5001ms"
+secret = "hush-hush-8"
+[[app.webhook]]
+url = "http://a/"
+headers = { Host = "hush-hush-9" }
+[[app.webhook]]
+url = "http://a/"
+id = "a.b"
+[[app.webhook]]
+url = "http://b/"
+[[app.webhook]]
+url = "http://b/"
+events = ["cache_miss"]
+[[app.webhook]]
+url = "http://c/"
+prefix = "a\u0007"
+[[app]]
+id = 1004
+[app.pusher]
+authorized_connections = true
+authorized_connections_timeout = "500ms"
 "#;
     let mistakes = Seed::parse(file).unwrap_err().0;
     let told: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
@@ -194,6 +360,28 @@ pusher = 3
         "app #3, id, line 41: app 1002 is in the file twice",
         "app #4: has no id",
         "app #4, pusher, line 44: must be a table",
+        "app 1003, pusher, line 48: unknown key \"watch_list\"; known are client_events, user_authentication, \
+         subscription_count, watchlist, positions, authorized_connections, authorized_connections_timeout",
+        "app 1003, pusher, positions, line 49: must be true or false",
+        "app 1003, pusher, authorized_connections_timeout, line 50: is only for authorized_connections = true",
+        "app 1003, limits, presence_members: must be 1 to 100000",
+        "app 1003, limits, cache_ttl: must be 60 to 2592000 seconds",
+        "app 1003, limits, auth_timestamp_window, line 54: must be whole numbers with units of s, m, h or d",
+        "app 1003, limits, user_id_chars: must be 1 to 256",
+        "app 1003, webhook #1, line 56: has no url",
+        "app 1003, webhook #1, events, line 57: must not name \"rain\"; there are channel_occupied, channel_vacated",
+        "app 1003, webhook #2, url, line 59: webhook url must be an absolute",
+        "app 1003, webhook #3, events, line 62: webhook events must not be an empty list",
+        "app 1003, webhook #4, events, line 65: must be an array of names",
+        "app 1003, webhook #4, headers, line 66: must be a table of strings",
+        "app 1003, webhook #4, batch, line 67: must be a string",
+        "app 1003, webhook #5, batch, line 70: webhook batch must be at most 5 seconds",
+        "app 1003, webhook #5, line 71: unknown key \"secret\"; known are url, events, prefix, batch, headers, id",
+        "app 1003, webhook #6, headers, line 74: webhook header \"Host\" cannot be set",
+        "app 1003, webhook #7, id, line 77: webhook id must be",
+        "app 1003, webhook: two webhooks have the id",
+        "app 1003, webhook #10, prefix, line 85: must be at most",
+        "app 1004, pusher, authorized_connections_timeout, line 90: must be 1 second to 1 hour",
     ];
     for words in expected {
         assert!(told.iter().any(|line| line.starts_with(words)), "no {words:?} in\n{all}");

@@ -62,8 +62,15 @@ pub struct Config {
     pub drain_duration: Duration,
     /// How often changed subscription counts of a channel are told to the cluster at most. Default 500 ms.
     pub occupancy_interval: Duration,
-    /// How long a dead edge's subscription counts live on. Default 15 s, at least 2 s.
+    /// How long what a dead edge has told lives on: its subscription counts and presence members. Default 15 s, at least
+    /// 2 s: an election of NATS takes up to 9 s, during which nobody can renew.
     pub lease_ttl: Duration,
+    /// How long a presence member stays when its connection was lost without a word. Default 3 s: clients come back
+    /// within one or two, and nobody is to be told that they were away.
+    pub presence_grace: Duration,
+    /// How long the members of a connection that was closed to drain the node stay, so that they can come back elsewhere.
+    /// Default 15 s.
+    pub presence_handover: Duration,
     /// TLS on the listener; without it, plain text.
     pub tls: Option<TlsConfig>,
 }
@@ -110,6 +117,8 @@ impl Default for Config {
             drain_duration: Duration::from_secs(60),
             occupancy_interval: Duration::from_millis(500),
             lease_ttl: Duration::from_secs(15),
+            presence_grace: Duration::from_secs(3),
+            presence_handover: Duration::from_secs(15),
             tls: None,
         }
     }

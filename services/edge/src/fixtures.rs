@@ -1,11 +1,19 @@
 //! What several tests start from.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use backbone::registry::{Apps, Registry};
 use backbone::{Backbone, Bucket};
 use channels::{
     App, AppId, Capability, Key, KeyName, Limits, Namespace, Namespaces, PusherSettings, Quota, Secret, Tier,
 };
 use tokio_util::sync::CancellationToken;
+
+use crate::hub::Parts;
+use crate::membership::Membership;
+use crate::metrics::Metrics;
+use crate::webhooks::Webhooks;
 
 /// An app with one key, client events, and an ephemeral namespace `tick-`.
 pub(crate) fn app() -> App {
@@ -20,10 +28,11 @@ pub(crate) fn app() -> App {
         name: "demo".to_owned(),
         enabled: true,
         keys: vec![key],
-        pusher: PusherSettings { client_events: true },
+        pusher: PusherSettings { client_events: true, ..PusherSettings::default() },
         limits: Limits::default(),
         quota: Quota::default(),
         namespaces: Namespaces::new(vec![Namespace { prefix: "tick-".to_owned(), tier: Tier::Ephemeral }]).unwrap(),
+        webhooks: Vec::new(),
     }
 }
 
@@ -50,6 +59,20 @@ impl World {
         tokio::spawn(apps.run(stop.clone()));
         apps.ready().await;
         Self { backbone, registry, apps, stop }
+    }
+
+    /// What a hub needs, as one edge with leases of `lease_ttl` has it.
+    pub(crate) fn parts(&self, lease_ttl: Duration) -> Parts {
+        let metrics = Arc::new(Metrics::new());
+        Parts {
+            backbone: self.backbone.clone(),
+            apps: self.apps.clone(),
+            membership: Membership::new(self.backbone.clone(), lease_ttl),
+            changes: Arc::default(),
+            news: Arc::default(),
+            webhooks: Arc::new(Webhooks::new(&self.backbone, Arc::clone(&metrics))),
+            metrics,
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The server edge: everything between a client's socket and the backbone.
 //!
 //! Owns listeners, TLS, HTTP, WebSocket, the hub with its rings and fan-out, every connection's outgoing queue,
-//! cluster-wide occupancy, and the drain. What clients and libraries say is decided by the `pusher` crate, who may by
+//! cluster-wide occupancy and presence, signed-in users, and the drain. What clients and libraries say is decided by the `pusher` crate, who may by
 //! `auth`, order and history by `backbone`. Deliberately does not know how apps are stored or administered: it serves
 //! from the snapshot it is given.
 
@@ -13,7 +13,9 @@ mod connections;
 mod fixtures;
 mod http;
 mod hub;
+mod membership;
 mod metrics;
+mod news;
 mod occupancy;
 mod queue;
 mod server;
@@ -21,6 +23,8 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod users;
+mod webhooks;
 mod websocket;
 
 pub use config::{Config, TlsConfig};

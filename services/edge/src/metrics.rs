@@ -1,7 +1,8 @@
 //! The handles on what this crate counts, taken from the catalogue once.
 
 use backbone::{PublishError, Published};
-use pusher::{Cause, ChannelKind, CloseCode, Denied};
+use channels::{Access, ChannelKind};
+use pusher::{Cause, CloseCode, Denied};
 use telemetry::metrics as catalogue;
 use telemetry::{Counter, Gauge, Histogram};
 
@@ -60,14 +61,18 @@ impl PublishResult {
 pub(crate) struct ByKind {
     public: Gauge,
     private: Gauge,
+    presence: Gauge,
+    user: Gauge,
 }
 
 impl ByKind {
-    /// The gauge for the channel called `name`.
-    pub(crate) fn of(&self, name: &str) -> &Gauge {
-        match ChannelKind::of(name) {
-            ChannelKind::Private => &self.private,
-            ChannelKind::Public | ChannelKind::Presence | ChannelKind::Cache | ChannelKind::User => &self.public,
+    /// The gauge for channels of this kind.
+    pub(crate) fn of(&self, kind: ChannelKind) -> &Gauge {
+        match kind.access() {
+            Access::Public => &self.public,
+            Access::Private => &self.private,
+            Access::Presence => &self.presence,
+            Access::User => &self.user,
         }
     }
 }
@@ -152,6 +157,8 @@ pub(crate) struct Metrics {
     pub(crate) discarded_draining: Counter,
     pub(crate) quota_connections: Counter,
     quota_client_events: Counter,
+    pub(crate) members: Gauge,
+    pub(crate) webhooks_lost: Counter,
 }
 
 impl Metrics {
@@ -165,6 +172,8 @@ impl Metrics {
         let by_kind = |family: &telemetry::GaugeFamily<1>| ByKind {
             public: family.with(["public"]),
             private: family.with(["private"]),
+            presence: family.with(["presence"]),
+            user: family.with(["user"]),
         };
         let hop = |hop| catalogue::DELIVERY_SECONDS.with([hop]);
         let discarded = |reason| catalogue::DISCARDED.with([reason, "false"]);
@@ -209,6 +218,8 @@ impl Metrics {
             discarded_draining: discarded("draining"),
             quota_connections: catalogue::QUOTA_REJECTED.with(["connections"]),
             quota_client_events: catalogue::QUOTA_REJECTED.with(["client_events"]),
+            members: catalogue::PRESENCE_MEMBERS.handle(),
+            webhooks_lost: catalogue::WEBHOOK_EVENTS_LOST.handle(),
         }
     }
 

@@ -7,6 +7,7 @@ use std::task::{Context, Waker};
 use std::time::Instant;
 
 use bytes::Bytes;
+use channels::ChannelName;
 use parking_lot::Mutex;
 
 /// A queue that has been emptied keeps room for no more frames than this: an idle connection holds no large buffer.
@@ -43,6 +44,8 @@ pub(crate) enum Ending {
     Missed,
     /// The node is on its way out.
     Draining,
+    /// The app has ended all connections of the user that this one is signed in as.
+    Terminated,
 }
 
 /// What a connection has to attend to besides writing.
@@ -54,6 +57,8 @@ pub(crate) struct Notices {
     pub(crate) tick: bool,
     /// Its app has changed.
     pub(crate) recheck: bool,
+    /// A channel it asked for turned out to be full: see [`Queue::take_refused`].
+    pub(crate) refused: bool,
 }
 
 /// Frames that wait for one connection, in order. Pushing never waits: when the queue is full, what is in it is dropped
@@ -74,6 +79,8 @@ struct State {
     /// Messages dropped because the queue was full or has ended.
     dropped: u64,
     notices: Notices,
+    /// Channels that turned out to be full. At most as many as the connection has asked for.
+    refused: Option<Box<Vec<ChannelName>>>,
     /// The connection takes nothing any more.
     closed: bool,
     /// Of the connection's task, while it waits. Taken by the first who wakes it, so that the rest of a burst costs
@@ -126,6 +133,19 @@ impl Queue {
         let mut state = self.state.lock();
         state.notices.recheck = true;
         wake(state);
+    }
+
+    /// Tells the connection that `channel`, which it asked for, is full.
+    pub(crate) fn refuse(&self, channel: &ChannelName) {
+        let mut state = self.state.lock();
+        state.refused.get_or_insert_default().push(channel.clone());
+        state.notices.refused = true;
+        wake(state);
+    }
+
+    /// For the connection: the channels that turned out to be full.
+    pub(crate) fn take_refused(&self) -> Vec<ChannelName> {
+        self.state.lock().refused.take().map(|refused| *refused).unwrap_or_default()
     }
 
     /// Bytes that wait.

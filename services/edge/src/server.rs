@@ -18,11 +18,15 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::connections::Connections;
 use crate::http;
-use crate::hub::Hub;
+use crate::hub::{Hub, Parts};
+use crate::membership::Membership;
 use crate::metrics::{Metrics, Refusal};
+use crate::news;
 use crate::occupancy::{Changes, Occupancy};
 use crate::stream::Stream;
 use crate::tls::{Tls, TlsError};
+use crate::users::Users;
+use crate::webhooks::Webhooks;
 
 /// How often deadlines are looked at. They are tens of seconds away, so a second more does not matter.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -46,7 +50,10 @@ pub(crate) struct Shared {
     pub(crate) apps: Apps,
     pub(crate) connections: Arc<Connections>,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) membership: Arc<Membership>,
     pub(crate) occupancy: Occupancy,
+    pub(crate) users: Arc<Users>,
+    pub(crate) webhooks: Arc<Webhooks>,
     pub(crate) metrics: Arc<Metrics>,
     tls: Option<Tls>,
     /// Owns the tasks of all sockets.
@@ -91,6 +98,8 @@ pub struct Drained {
 #[derive(Debug)]
 pub struct Edge {
     shared: Arc<Shared>,
+    /// Counts of which somebody may want to know.
+    news: Arc<Changes>,
     readiness: Readiness,
     check: Check,
     /// Ends the tasks that belong to the edge itself.
@@ -108,25 +117,38 @@ impl Edge {
         }
         let tls = config.tls.clone().map(Tls::load).transpose()?;
         let metrics = Arc::new(Metrics::new());
-        let changes = Arc::new(Changes::default());
         let stop = CancellationToken::new();
-        let hub = Hub::new(
-            &config,
-            backbone.clone(),
-            apps.clone(),
-            Arc::clone(&changes),
-            Arc::clone(&metrics),
-            stop.child_token(),
+        let parts = Parts {
+            backbone: backbone.clone(),
+            apps: apps.clone(),
+            membership: Membership::new(backbone.clone(), config.lease_ttl),
+            changes: Arc::default(),
+            news: Arc::default(),
+            webhooks: Arc::new(Webhooks::new(&backbone, Arc::clone(&metrics))),
+            metrics: Arc::clone(&metrics),
+        };
+        let hub = Hub::new(&config, parts.clone(), stop.child_token());
+        let Parts { membership, changes, news, webhooks, .. } = parts;
+        let users = Arc::new(Users::new(&backbone, Arc::clone(&changes), Arc::clone(&news)));
+        let occupancy = Occupancy::new(
+            &backbone,
+            Arc::clone(&hub),
+            Arc::clone(&users),
+            Arc::clone(&membership),
+            changes,
+            Arc::clone(&news),
+            config.occupancy_interval,
         );
-        let occupancy =
-            Occupancy::new(backbone.clone(), Arc::clone(&hub), changes, config.occupancy_interval, config.lease_ttl);
         let shared = Shared {
             connections: Arc::new(Connections::new(config.max_connections)),
             config,
             backbone,
             apps,
             hub,
+            membership,
             occupancy,
+            users,
+            webhooks,
             metrics,
             tls,
             tasks: TaskTracker::new(),
@@ -135,7 +157,7 @@ impl Edge {
             forced: AtomicUsize::new(0),
         };
         let check = readiness.check("edge");
-        Ok(Self { shared: Arc::new(shared), readiness, check, stop })
+        Ok(Self { shared: Arc::new(shared), news, readiness, check, stop })
     }
 
     /// Serves `listener` until `shutdown`, then drains and returns: for `drain_grace` new requests are still answered
@@ -144,15 +166,16 @@ impl Edge {
     ///
     /// Dropping the future instead stops accepting, and the edge's own tasks, at once and without a word to clients.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> Drained {
-        let Self { shared, readiness, check, stop } = self;
+        let Self { shared, news, readiness, check, stop } = self;
         let accepting = CancellationToken::new();
         let _at_any_end = (stop.clone().drop_guard(), shared.kill.clone().drop_guard(), accepting.clone().drop_guard());
         let own = TaskTracker::new();
         own.spawn(sweep(Arc::clone(&shared), stop.clone()));
         own.spawn(watch_apps(Arc::clone(&shared), stop.clone()));
-        let counting = Arc::clone(&shared);
-        let stop_counting = stop.clone();
-        own.spawn(async move { counting.occupancy.run(stop_counting).await });
+        own.spawn(news::tell(Arc::clone(&shared), news, stop.clone()));
+        for part in [Part::Membership, Part::Occupancy, Part::Edges, Part::Orders] {
+            own.spawn(part.run(Arc::clone(&shared), stop.clone()));
+        }
         if shared.tls.is_some() {
             let reloading = Arc::clone(&shared);
             let stop = stop.clone();
@@ -193,10 +216,39 @@ impl Edge {
         own.close();
         own.wait().await;
         shared.hub.ended().await;
+        shared.webhooks.ended().await;
         let forced = shared.forced.load(Ordering::Relaxed) - forced_before;
         let drained = Drained { closed, forced, took: begun.elapsed() };
         tracing::info!(closed, forced, took = ?drained.took, "edge has drained");
         drained
+    }
+}
+
+/// What an edge does beside serving its clients.
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    /// Its lease, and those of others.
+    Membership,
+    /// Counts.
+    Occupancy,
+    /// What edges leave behind.
+    Edges,
+    /// Orders to all edges.
+    Orders,
+}
+
+impl Part {
+    async fn run(self, shared: Arc<Shared>, stop: CancellationToken) {
+        match self {
+            Self::Membership => {
+                // Members that are still here when the node ends are those of clients that are about to come back to
+                // another one.
+                shared.membership.run(stop, || shared.hub.has_members()).await;
+            }
+            Self::Occupancy => shared.occupancy.run(stop).await,
+            Self::Edges => shared.hub.follow_edges(stop).await,
+            Self::Orders => shared.users.obey(stop).await,
+        }
     }
 }
 

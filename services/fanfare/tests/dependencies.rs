@@ -10,7 +10,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Each crate with the crates of ours that it may depend on.
-const ALLOWED: [(&str, &[&str]); 11] = [
+const ALLOWED: [(&str, &[&str]); 12] = [
     ("channels", &[]),
     ("proto", &[]),
     ("telemetry", &[]),
@@ -20,7 +20,8 @@ const ALLOWED: [(&str, &[&str]); 11] = [
     ("backbone", &["channels", "proto", "telemetry"]),
     ("control", &["auth", "backbone", "channels", "proto", "telemetry"]),
     ("edge", &["auth", "backbone", "channels", "proto", "pusher", "telemetry"]),
-    ("fanfare", &["auth", "backbone", "channels", "control", "edge", "proto", "pusher", "telemetry"]),
+    ("worker", &["auth", "backbone", "channels", "proto", "telemetry"]),
+    ("fanfare", &["auth", "backbone", "channels", "control", "edge", "proto", "pusher", "telemetry", "worker"]),
     ("loadtest", &["auth", "channels"]),
 ];
 
@@ -29,9 +30,9 @@ const CONFINED: [(&str, &[&str]); 6] = [
     ("async-nats", &["backbone"]),
     ("tungstenite", &["edge", "loadtest"]),
     ("tonic", &["control", "fanfare", "proto"]),
-    ("hyper", &["edge", "telemetry", "loadtest"]),
+    ("hyper", &["edge", "telemetry", "loadtest", "worker"]),
     ("clap", &["fanfare", "loadtest"]),
-    ("rustls", &["edge", "fanfare"]),
+    ("rustls", &["edge", "fanfare", "worker"]),
 ];
 
 /// Crates that know no runtime, no clock and no socket.

@@ -42,6 +42,12 @@ pub enum CloseCode {
     /// 4009: the key was revoked while the connection was open. It stops clients for good, as 4001 would, but tells
     /// their developers apart from a mistyped key.
     KeyRevoked,
+    /// 4009: a sign-in that cannot be verified.
+    SignInFailed,
+    /// 4009: it has neither signed in nor been let into a private or presence channel in the time the app gives.
+    Unauthorized,
+    /// 4009: the app's backend terminated the connections of the user it is signed in as.
+    Terminated,
     /// 4100: the node is full.
     OverCapacity,
     /// 4100: the connection does not read fast enough. Not 4200: whoever could not keep up gains nothing from coming
@@ -60,7 +66,7 @@ pub enum CloseCode {
 
 impl CloseCode {
     /// Every reason.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::BrokenRules,
         Self::NotText,
         Self::NotUtf8,
@@ -72,6 +78,9 @@ impl CloseCode {
         Self::UnknownPath,
         Self::UnsupportedProtocol,
         Self::KeyRevoked,
+        Self::SignInFailed,
+        Self::Unauthorized,
+        Self::Terminated,
         Self::OverCapacity,
         Self::TooSlow,
         Self::Unavailable,
@@ -103,6 +112,9 @@ impl CloseCode {
             Self::UnknownPath => (4005, "Path not found, connect to /app/KEY"),
             Self::UnsupportedProtocol => (4007, "Unsupported protocol version, use 4 to 7"),
             Self::KeyRevoked => (4009, "The key was revoked"),
+            Self::SignInFailed => (4009, "Sign-in failed"),
+            Self::Unauthorized => (4009, "Neither signed in nor subscribed with authorization in time"),
+            Self::Terminated => (4009, "The user's connections were terminated"),
             Self::OverCapacity => (4100, "Over capacity"),
             Self::TooSlow => (4100, "Messages were not read fast enough"),
             Self::Unavailable => (4100, "Temporarily unavailable"),
@@ -122,7 +134,10 @@ impl CloseCode {
             | Self::OverQuota
             | Self::UnknownPath
             | Self::UnsupportedProtocol
-            | Self::KeyRevoked => Class::GiveUp,
+            | Self::KeyRevoked
+            | Self::SignInFailed
+            | Self::Unauthorized
+            | Self::Terminated => Class::GiveUp,
             Self::OverCapacity | Self::TooSlow | Self::Unavailable => Class::BackOff,
             Self::Missed | Self::Draining | Self::PongTimeout => Class::Reconnect,
         }
@@ -135,16 +150,19 @@ impl CloseCode {
 pub enum ErrorCode {
     /// 4301: more client events in a second than the app allows.
     ClientEventRate,
+    /// 4302: a watchlist longer than the app allows; its first users are watched.
+    WatchlistTooLong,
 }
 
 impl ErrorCode {
     /// Every code.
-    pub const ALL: [Self; 1] = [Self::ClientEventRate];
+    pub const ALL: [Self; 2] = [Self::ClientEventRate, Self::WatchlistTooLong];
 
     /// The number.
     pub fn number(self) -> u16 {
         match self {
             Self::ClientEventRate => 4301,
+            Self::WatchlistTooLong => 4302,
         }
     }
 }

@@ -15,10 +15,11 @@ pub(crate) fn app() -> App {
         name: "test".to_owned(),
         enabled: true,
         keys: vec![key(KEY, Capability::all())],
-        pusher: PusherSettings { client_events: true },
+        pusher: PusherSettings { client_events: true, ..PusherSettings::default() },
         limits: Limits::default(),
         quota: Quota::default(),
         namespaces: Namespaces::default(),
+        webhooks: Vec::new(),
     }
 }
 

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, de};
+use serde_json::value::RawValue;
 
 /// A JSON string that is borrowed wherever it holds no escape. Unlike `Cow`, it also borrows inside `Option` and `Vec`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +30,20 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
             }
         }
         deserializer.deserialize_str(Visitor)
+    }
+}
+
+/// Characters that were signed: those of a JSON string, or any other JSON as its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Signed<'a>(pub(crate) Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Signed<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let json = <&'de RawValue>::deserialize(deserializer)?.get();
+        if !json.starts_with('"') {
+            return Ok(Self(Cow::Borrowed(json)));
+        }
+        serde_json::from_str::<Text<'de>>(json).map(|text| Self(text.0)).map_err(de::Error::custom)
     }
 }
 
@@ -113,7 +128,6 @@ pub(crate) fn compact(json: &str) -> String {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::value::RawValue;
 
     use super::*;
 
@@ -129,6 +143,20 @@ mod tests {
         assert!(matches!(example.a, Some(Text(Cow::Borrowed("plain é")))));
         let example: Example<'_> = object(r#"{"a":"\u00e9\n"}"#).unwrap();
         assert_eq!(example.a.unwrap().0, "é\n");
+    }
+
+    #[test]
+    fn signed_characters() {
+        for (json, expected) in [
+            (r#""a\u00e9\n""#, "aé\n"),
+            (r#""{\"a\":1}""#, r#"{"a":1}"#),
+            (r#" { "a" : 1e400 } "#, r#"{ "a" : 1e400 }"#),
+            ("[ ]", "[ ]"),
+            ("-0.0", "-0.0"),
+        ] {
+            assert_eq!(serde_json::from_str::<Signed<'_>>(json).unwrap().0, expected);
+        }
+        assert!(serde_json::from_str::<Signed<'_>>(r#""\ud800""#).is_err());
     }
 
     #[test]

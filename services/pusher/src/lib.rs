@@ -16,8 +16,9 @@ mod socket_id;
 
 pub use codes::{Class, CloseCode, ErrorCode};
 pub use encode::encode_record;
+pub use frame::{cache_miss, member_added, member_removed, presence_succeeded, subscription_count, watchlist_events};
 pub use handshake::{Handshake, ProtocolVersion, Refused, parse_handshake, reject, select_subprotocol};
-pub use name::{ChannelKind, InvalidName, parse_channel_name};
+pub use name::{InvalidName, parse_channel_name};
 pub use session::{Cause, Denied, Input, Output, Session, Settings};
 pub use socket_id::{InvalidSocketId, SocketId};
 

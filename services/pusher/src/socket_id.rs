@@ -71,7 +71,7 @@ mod tests {
         for text in ["1.2", "418372.90513377", "0.0", &format!("{}.1", u128::MAX)] {
             assert_eq!(SocketId::parse(text).unwrap().as_str(), text);
         }
-        let long = format!("1.{}", "1".repeat(300));
+        let long = format!("1.{}", "1".repeat(2000));
         for text in ["", ".", "1.", ".1", "1", "1.2.3", "-1.2", "1.2\n", " 1.2", "١.٢", &long] {
             assert_eq!(SocketId::parse(text), Err(InvalidSocketId), "{text}");
         }

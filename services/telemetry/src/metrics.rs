@@ -20,6 +20,10 @@ const DELIVERY_BUCKETS: &[f64] = &[
 /// Subscribers of one message on one node.
 const FANOUT_BUCKETS: &[f64] = &[0.0, 1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1e3, 2.5e3, 5e3, 1e4, 5e4];
 
+/// From a receiver's round trip to the time at which deliveries are given up.
+const WEBHOOK_BUCKETS: &[f64] =
+    &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 180.0, 240.0, 300.0];
+
 const PROTOCOL: Label = Label { name: "protocol", values: Values::OneOf(&["pusher"]) };
 const TRANSPORT: Label = Label { name: "transport", values: Values::OneOf(&["websocket"]) };
 const CLOSE_CODE: Label = Label {
@@ -39,7 +43,7 @@ const REFUSAL: Label = Label {
         "unknown_app",
     ]),
 };
-const CHANNEL_KIND: Label = Label { name: "kind", values: Values::OneOf(&["public", "private"]) };
+const CHANNEL_KIND: Label = Label { name: "kind", values: Values::OneOf(&["presence", "private", "public", "user"]) };
 const SUBSCRIBE_RESULT: Label = Label {
     name: "result",
     values: Values::OneOf(&["invalid", "over_limit", "subscribed", "unauthorized", "unavailable"]),
@@ -62,8 +66,31 @@ const HOP: Label = Label { name: "hop", values: Values::OneOf(&["backbone", "fan
 const SLOW_ACTION: Label = Label { name: "action", values: Values::OneOf(&["disconnected"]) };
 const DISCARD_REASON: Label = Label {
     name: "reason",
-    values: Values::OneOf(&["connection_closed", "draining", "malformed_record", "slow_consumer", "too_large"]),
+    values: Values::OneOf(&[
+        "connection_closed",
+        "dead_letters_full",
+        "draining",
+        "malformed_record",
+        "slow_consumer",
+        "too_large",
+    ]),
 };
+const WEBHOOK_EVENT: Label = Label {
+    name: "event",
+    values: Values::OneOf(&[
+        "cache_miss",
+        "channel_occupied",
+        "channel_vacated",
+        "client_event",
+        "member_added",
+        "member_removed",
+        "subscription_count",
+    ]),
+};
+const WEBHOOK_RESULT: Label =
+    Label { name: "result", values: Values::OneOf(&["broken", "delivered", "forbidden", "status", "timeout"]) };
+const DEAD_LETTER_REASON: Label =
+    Label { name: "reason", values: Values::OneOf(&["forbidden", "given_up", "overflow"]) };
 const INTENTIONAL: Label = Label { name: "intentional", values: Values::OneOf(&["false", "true"]) };
 const QUOTA: Label = Label { name: "quota", values: Values::OneOf(&["client_events", "connections"]) };
 const VERSION: Label = Label { name: "version", values: Values::Described("the version of this build") };
@@ -130,6 +157,28 @@ catalogue! {
         "Time since this node's copy of apps and keys was last known to be current.";
     QUOTA_REJECTED: CounterFamily(Kind::Counter), "fanfare_quota_rejected_total", "requests", [QUOTA],
         "Connections and messages refused because an app's quota was used up.";
+    PRESENCE_MEMBERS: GaugeFamily(Kind::Gauge), "fanfare_presence_members", "members", [],
+        "Presence members of this node's connections, those included that are about to leave.";
+    EDGES_GONE: CounterFamily(Kind::Counter), "fanfare_edges_gone_total", "edges", [],
+        "Edges whose lease was seen to end, on purpose or not.";
+    EDGE_LIVES: CounterFamily(Kind::Counter), "fanfare_edge_lives_total", "lives", [],
+        "How often this edge took a lease: more than once means that the others took it for dead.";
+    WORKER_ACTIVE: GaugeFamily(Kind::Gauge), "fanfare_worker_active", "boolean", [],
+        "Whether this process is the worker that acts: 1 on one of a cluster.";
+    WEBHOOK_EVENTS: CounterFamily(Kind::Counter), "fanfare_webhook_events_total", "events", [WEBHOOK_EVENT],
+        "Events taken out of the webhook queue, whether a webhook wants them or not.";
+    WEBHOOK_REQUESTS: CounterFamily(Kind::Counter), "fanfare_webhook_requests_total", "requests", [WEBHOOK_RESULT],
+        "Requests to webhook receivers, by how they ended.";
+    WEBHOOK_RETRIES: CounterFamily(Kind::Counter), "fanfare_webhook_retries_total", "requests", [],
+        "Requests to webhook receivers with events that were sent before.";
+    WEBHOOK_DELIVERY_SECONDS: HistogramFamily(Kind::Histogram(WEBHOOK_BUCKETS)), "fanfare_webhook_delivery_seconds", "seconds", [],
+        "From an event to its receiver's good answer, retries included.";
+    WEBHOOK_WAITING: GaugeFamily(Kind::Gauge), "fanfare_webhook_waiting", "events", [],
+        "Events that wait for webhook receivers, each once for each receiver.";
+    WEBHOOK_DEAD_LETTERS: CounterFamily(Kind::Counter), "fanfare_webhook_dead_letters_total", "events", [DEAD_LETTER_REASON],
+        "Webhook events whose delivery was given up.";
+    WEBHOOK_EVENTS_LOST: CounterFamily(Kind::Counter), "fanfare_webhook_events_lost_total", "events", [],
+        "Client events and cache misses that could not be put into the webhook queue.";
     DISCARDED: CounterFamily(Kind::Counter), "fanfare_discarded_total", "messages", [DISCARD_REASON, INTENTIONAL],
         "Messages dropped anywhere, and whether a rule asked for it.";
     BUILD_INFO: GaugeFamily(Kind::Gauge), "fanfare_build_info", "boolean", [VERSION],

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -23,6 +25,40 @@ fn a_prefix_is_not_signed() {
     assert_eq!(signed_path("/apps/apps/events"), Some("/apps/apps/events"), "an app called apps");
 }
 
+/// As the Python library calls it.
+#[test]
+fn terminating_needs_no_app_in_the_path() {
+    for (path, expected) in [
+        ("/users/u/terminate_connections", "/users/u/terminate_connections"),
+        ("/prefix/users/u/terminate_connections", "/users/u/terminate_connections"),
+        ("/users/apps/terminate_connections", "/users/apps/terminate_connections"),
+        ("/users/apps/1/users/u/terminate_connections", "/apps/1/users/u/terminate_connections"),
+        ("/apps/users/users/users/terminate_connections", "/apps/users/users/users/terminate_connections"),
+    ] {
+        assert_eq!(signed_path(path), Some(expected), "{path}");
+    }
+    for path in
+        ["/users/u", "/users/u/terminate_connections/", "/terminate_connections", "/user/u/terminate_connections"]
+    {
+        assert_eq!(signed_path(path), None, "{path}");
+    }
+    let path = "/users/u/terminate_connections";
+    let query = signer().request("POST", path, &[], b"{}", NOW);
+    assert_eq!(check("POST", path, &query, "{}", NOW), Ok(()));
+    assert_eq!(check("POST", &format!("/prefix{path}"), &query, "{}", NOW), Ok(()));
+    assert_eq!(check("POST", &format!("/apps/3301{path}"), &query, "{}", NOW), Err(InvalidRequest::BadSignature));
+}
+
+/// Spec §12, 3: as the PHP library sends and signs it.
+#[test]
+fn an_array_is_signed_joined() {
+    let query = signer().request("GET", PATH, &[("info", "user_count,subscription_count")], b"", NOW);
+    let array =
+        query.replace("info=user_count%2Csubscription_count", "info%5B0%5D=user_count&info%5B1%5D=subscription_count");
+    assert_ne!(array, query);
+    assert_eq!(check("GET", PATH, &array, "", NOW), Ok(()));
+}
+
 /// Spec §18, 26.
 #[test]
 fn order_case_and_encoding_on_the_wire_do_not_matter() {
@@ -41,16 +77,22 @@ fn a_plus_is_a_space() {
 }
 
 #[test]
-fn the_window_is_600_seconds_both_ways() {
+fn the_window_is_the_apps_both_ways() {
     let query = signed("{}");
-    for (now, expected) in [
-        (NOW - 601, Err(InvalidRequest::Expired)),
-        (NOW - 600, Ok(())),
-        (NOW + 600, Ok(())),
-        (NOW + 601, Err(InvalidRequest::Expired)),
-        (u64::MAX, Err(InvalidRequest::Expired)),
-    ] {
-        assert_eq!(check("POST", PATH, &query, "{}", now), expected, "{now}");
+    let query = Query::parse(&query).unwrap();
+    let request = SignedRequest { method: "POST", path: PATH, query: &query };
+    for (window, near, far) in
+        [(600, [NOW - 600, NOW + 600], [NOW - 601, NOW + 601]), (5, [NOW - 5, NOW + 5], [NOW - 6, u64::MAX])]
+    {
+        let mut app = app();
+        app.limits.auth_timestamp_window = Duration::from_secs(window);
+        for now in near {
+            assert!(check_request(&app, &request, now).is_ok(), "{now}");
+        }
+        for now in far {
+            let expired = InvalidRequest::Expired { window_seconds: window };
+            assert_eq!(check_request(&app, &request, now).map(|_| ()), Err(expired), "{now}");
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use async_nats::{Client, HeaderMap, Message};
+use async_nats::{Client, HeaderMap, Message, Subscriber};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -47,6 +47,21 @@ pub(super) struct Batch {
     pub(super) messages: Vec<Stored>,
     /// How many more of the subject follow the last one.
     pub(super) pending: u64,
+}
+
+/// The newest messages of several subjects, as some replica has them.
+#[derive(Debug)]
+pub(super) enum Newest {
+    /// These, each with whether it is the marker of a removal.
+    Found {
+        /// The replica had everything up to here.
+        as_of: u64,
+        entries: Vec<(Stored, bool)>,
+    },
+    /// No subject has one.
+    None,
+    /// More than the server gives at once.
+    TooMany,
 }
 
 /// Why a read failed. A missing message is not a failure.
@@ -134,6 +149,35 @@ impl Reader {
         self.direct(stream, &Request { multi_last: subjects, max_bytes: Some(MAX_BYTES), ..Request::EMPTY }).await
     }
 
+    /// The newest message of each subject that `filter`, which may hold wildcards, matches.
+    pub(super) async fn newest_of(&self, stream: &str, filter: &str) -> Result<Newest, ReadError> {
+        let request = Request { multi_last: &[filter], max_bytes: Some(MAX_BYTES), ..Request::EMPTY };
+        let mut answers = self.ask(stream, &request).await?;
+        let mut entries = Vec::new();
+        loop {
+            let answer = tokio::time::timeout(REPLICA_TIMEOUT, answers.next()).await;
+            let answer = answer.map_err(|_| ReadError::TimedOut)?.ok_or(ReadError::Closed)?;
+            let header = |name: &str| answer.headers.as_ref().and_then(|headers| number(headers, name));
+            match answer.status.map(|status| status.as_u16()) {
+                None => {
+                    let removed = answer.headers.as_ref().is_some_and(is_removal);
+                    entries.push((stored(answer)?, removed));
+                }
+                // The answer had no room for the rest.
+                Some(204) if header("Nats-Num-Pending").unwrap_or(0) > 0 => return Ok(Newest::TooMany),
+                Some(204) => {
+                    let as_of = header("Nats-UpTo-Sequence");
+                    let as_of = as_of.ok_or_else(|| ReadError::Unexpected("no Nats-UpTo-Sequence".to_owned()))?;
+                    return Ok(Newest::Found { as_of, entries });
+                }
+                Some(404) => return Ok(Newest::None),
+                Some(413) => return Ok(Newest::TooMany),
+                Some(503) => return Err(ReadError::NoResponders),
+                Some(status) => return Err(unexpected(status, answer.description.as_deref())),
+            }
+        }
+    }
+
     /// The newest message of `subject`, as the leader has it.
     pub(super) async fn leader_head(&self, stream: &str, subject: &str) -> Result<Option<Stored>, ReadError> {
         self.leader(stream, &Request { last_by_subj: Some(subject), ..Request::EMPTY }).await
@@ -165,11 +209,16 @@ impl Reader {
         Ok(Some((stored.sequence, (!deleted).then_some(stored.payload))))
     }
 
-    async fn direct(&self, stream: &str, request: &Request<'_>) -> Result<Batch, ReadError> {
+    async fn ask(&self, stream: &str, request: &Request<'_>) -> Result<Subscriber, ReadError> {
         let inbox = self.client.new_inbox();
-        let mut answers = self.client.subscribe(inbox.clone()).await.map_err(|_| ReadError::Closed)?;
+        let answers = self.client.subscribe(inbox.clone()).await.map_err(|_| ReadError::Closed)?;
         let subject = format!("$JS.API.DIRECT.GET.{stream}");
         self.client.publish_with_reply(subject, inbox, request.body()).await.map_err(|_| ReadError::Closed)?;
+        Ok(answers)
+    }
+
+    async fn direct(&self, stream: &str, request: &Request<'_>) -> Result<Batch, ReadError> {
+        let mut answers = self.ask(stream, request).await?;
         let mut batch = Batch::default();
         loop {
             let answer = tokio::time::timeout(REPLICA_TIMEOUT, answers.next()).await;
@@ -272,6 +321,11 @@ fn stored(message: Message) -> Result<Stored, ReadError> {
     let sequence = number(&headers, "Nats-Sequence").ok_or_else(|| missing("Nats-Sequence"))?;
     let stored_ns = parse_time(header("Nats-Time-Stamp").ok_or_else(|| missing("Nats-Time-Stamp"))?)?;
     Ok(Stored { subject, sequence, stored_ns, payload: message.payload })
+}
+
+/// Whether a key-value message with these headers marks a removal or a lapse; values have none of them.
+fn is_removal(headers: &HeaderMap) -> bool {
+    ["KV-Operation", "Nats-Marker-Reason"].iter().any(|name| headers.get(*name).is_some())
 }
 
 /// A header that holds a number.

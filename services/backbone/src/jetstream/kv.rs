@@ -1,26 +1,28 @@
 //! Buckets in JetStream KV.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
 use async_nats::jetstream::context::{PublishError as NatsError, PublishErrorKind};
-use async_nats::jetstream::kv::{self, Operation, PurgeErrorKind, Store, WatchErrorKind};
+use async_nats::jetstream::kv::{self, Operation, Store, WatchErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::StorageType;
 use async_nats::jetstream::{self, Context};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 
-use super::direct::{ReadError, Reader};
+use super::direct::{From, Newest, ReadError, Reader, Stored};
 use crate::config::{Config, StartError};
-use crate::kv::{Bucket, Entry, KvError, WatchEvent};
-
-/// How long the marker of a removed key or lapsed lease stays, for watchers that are away at that moment.
-const MARKER_TTL: Duration = Duration::from_secs(60 * 60);
+use crate::kv::{Bucket, Entry, KvError, Listing, WatchEvent};
 
 /// How long a watch waits for an entry before it looks whether there is any.
 const EMPTY_CHECK: Duration = Duration::from_secs(1);
+
+/// How often a listing asks replicas again that lag behind the leader, and the pause between: replication takes less.
+const LIST_ATTEMPTS: u32 = 5;
+const LIST_PAUSE: Duration = Duration::from_millis(10);
 
 /// One bucket in JetStream.
 #[derive(Clone, Debug)]
@@ -28,6 +30,14 @@ pub struct Kv {
     context: Context,
     store: Store,
     reader: Reader,
+    marker_ttl: Duration,
+}
+
+/// What is written under a key.
+enum Content {
+    Value(Bytes),
+    /// A marker of its removal.
+    Removal,
 }
 
 /// Creates the bucket, or upgrades it to the configured number of replicas.
@@ -44,7 +54,7 @@ pub(super) async fn prepare(
         history: 1,
         storage: StorageType::File,
         num_replicas: config.replicas,
-        limit_markers: Some(MARKER_TTL),
+        limit_markers: Some(bucket.marker_ttl()),
         ..kv::Config::default()
     };
     let unreachable = |error: &dyn Error| StartError::Unreachable(format!("bucket {name}: {error}"));
@@ -66,7 +76,7 @@ pub(super) async fn prepare(
         update.map_err(|error| super::streams::start_error(name, &error))?;
         store = context.get_key_value(name).await.map_err(|error| unreachable(&error))?;
     }
-    Ok(Kv { context: context.clone(), store, reader: reader.clone() })
+    Ok(Kv { context: context.clone(), store, reader: reader.clone(), marker_ttl: bucket.marker_ttl() })
 }
 
 impl Kv {
@@ -93,14 +103,14 @@ impl Kv {
             Some((removal, None)) => removal,
             Some((_, Some(_))) => return Err(KvError::Exists),
         };
-        match self.write(key, value, Some(expected), ttl).await {
+        match self.write(key, Content::Value(value), Some(expected), ttl).await {
             Err(KvError::Conflict) => Err(KvError::Exists),
             result => result,
         }
     }
 
     pub(crate) async fn update(&self, key: &str, value: Bytes, revision: u64) -> Result<u64, KvError> {
-        self.write(key, value, Some(revision), None).await
+        self.write(key, Content::Value(value), Some(revision), None).await
     }
 
     pub(crate) async fn update_expiring(
@@ -110,25 +120,65 @@ impl Kv {
         revision: u64,
         ttl: Duration,
     ) -> Result<u64, KvError> {
-        self.write(key, value, Some(revision), Some(ttl)).await
+        self.write(key, Content::Value(value), Some(revision), Some(ttl)).await
     }
 
     pub(crate) async fn put(&self, key: &str, value: Bytes) -> Result<u64, KvError> {
-        self.write(key, value, None, None).await
+        self.write(key, Content::Value(value), None, None).await
+    }
+
+    pub(crate) async fn put_expiring(&self, key: &str, value: Bytes, ttl: Duration) -> Result<u64, KvError> {
+        self.write(key, Content::Value(value), None, Some(ttl)).await
     }
 
     /// Leaves a marker that watchers see, and that goes by itself: otherwise the bucket would grow by every key that ever
     /// was.
-    pub(crate) async fn remove(&self, key: &str, revision: Option<u64>) -> Result<(), KvError> {
-        let removed = match revision {
-            Some(revision) => self.store.purge_expect_revision_with_ttl(key, revision, MARKER_TTL).await,
-            None => self.store.purge_with_ttl(key, MARKER_TTL).await,
-        };
-        removed.map_err(|error| match error.kind() {
-            PurgeErrorKind::WrongLastRevision => KvError::Conflict,
-            PurgeErrorKind::InvalidKey => KvError::InvalidKey,
-            _ => unavailable(error),
-        })
+    pub(crate) async fn remove(&self, key: &str, revision: Option<u64>) -> Result<u64, KvError> {
+        self.write(key, Content::Removal, revision, Some(self.marker_ttl)).await
+    }
+
+    /// From replicas that are known not to lag; from an ordered consumer, which the leader serves, if there are more
+    /// entries than a replica gives at once.
+    pub(crate) async fn list(&self, prefix: &str) -> Result<Listing, KvError> {
+        let least = self.store.stream.get_info().await.map_err(unavailable)?.state.last_sequence;
+        let filter = format!("{}{prefix}.>", self.store.prefix);
+        for attempt in 0..LIST_ATTEMPTS {
+            if attempt > 0 {
+                tokio::time::sleep(LIST_PAUSE * attempt).await;
+            }
+            match self.reader.newest_of(&self.store.stream_name, &filter).await {
+                Ok(Newest::Found { as_of, entries }) if as_of >= least => {
+                    let to_entry = |(stored, removed): (Stored, bool)| {
+                        let key = stored.subject.strip_prefix(&self.store.prefix)?.to_owned();
+                        (!removed).then_some(Entry { key, value: stored.payload, revision: stored.sequence })
+                    };
+                    return Ok(Listing { as_of, entries: entries.into_iter().filter_map(to_entry).collect() });
+                }
+                // A replica that lags does not know of any; the leader knows.
+                Ok(Newest::None) => {
+                    let first = self.reader.leader_next(&self.store.stream_name, &filter, From::Sequence(1)).await;
+                    if first.map_err(unavailable)?.is_none() {
+                        return Ok(Listing { as_of: least, entries: Vec::new() });
+                    }
+                }
+                Ok(Newest::Found { .. }) | Err(ReadError::TimedOut) => {}
+                Ok(Newest::TooMany) => break,
+                Err(error) => return Err(unavailable(error)),
+            }
+        }
+        self.list_by_consumer(prefix, least).await
+    }
+
+    async fn list_by_consumer(&self, prefix: &str, as_of: u64) -> Result<Listing, KvError> {
+        let mut watch = self.watch_keys(&format!("{prefix}.>")).await?;
+        let mut entries = BTreeMap::new();
+        loop {
+            match watch.next().await? {
+                WatchEvent::Put(entry) => drop(entries.insert(entry.key.clone(), entry)),
+                WatchEvent::Removed(key) => drop(entries.remove(&key)),
+                WatchEvent::Current => return Ok(Listing { as_of, entries: entries.into_values().collect() }),
+            }
+        }
     }
 
     async fn newest(&self, key: &str) -> Result<Option<(u64, Option<Bytes>)>, KvError> {
@@ -139,11 +189,14 @@ impl Kv {
     async fn write(
         &self,
         key: &str,
-        value: Bytes,
+        content: Content,
         expected: Option<u64>,
         ttl: Option<Duration>,
     ) -> Result<u64, KvError> {
-        let mut message = PublishMessage::build().payload(value);
+        let mut message = match content {
+            Content::Value(value) => PublishMessage::build().payload(value),
+            Content::Removal => PublishMessage::build().header("KV-Operation", "PURGE").header("Nats-Rollup", "sub"),
+        };
         if let Some(expected) = expected {
             message = message.expected_last_subject_sequence(expected);
         }
@@ -159,7 +212,11 @@ impl Kv {
     }
 
     pub(crate) async fn watch(&self) -> Result<Watch, KvError> {
-        let inner = self.store.watch_many_with_history([">"]).await.map_err(|error| match error.kind() {
+        self.watch_keys(">").await
+    }
+
+    async fn watch_keys(&self, pattern: &str) -> Result<Watch, KvError> {
+        let inner = self.store.watch_many_with_history([pattern]).await.map_err(|error| match error.kind() {
             WatchErrorKind::InvalidKey => KvError::InvalidKey,
             _ => unavailable(error),
         })?;

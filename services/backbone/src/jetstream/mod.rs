@@ -11,6 +11,7 @@ mod history;
 mod kv;
 mod live;
 mod publish;
+mod queue;
 mod reads;
 mod repair;
 mod start;
@@ -27,6 +28,7 @@ use tokio::task::JoinSet;
 
 pub use kv::{Kv, Watch};
 pub use live::Attachment;
+pub use queue::{Consumer, Item, Queue};
 
 use crate::attach::AttachError;
 use crate::config::Config;
@@ -60,6 +62,7 @@ struct Shared {
     /// A read holds its shard's lock in the server, so few may run at once.
     read_turns: Vec<Semaphore>,
     buckets: Vec<(Bucket, Kv)>,
+    webhook_queue: Queue,
 }
 
 impl JetStream {
@@ -75,6 +78,10 @@ impl JetStream {
     pub(crate) fn kv(&self, bucket: Bucket) -> Kv {
         let found = self.shared.buckets.iter().find(|(each, _)| *each == bucket);
         found.map(|(_, kv)| kv.clone()).expect("every bucket is made at start")
+    }
+
+    pub(crate) fn webhook_queue(&self) -> Queue {
+        self.shared.webhook_queue.clone()
     }
 
     pub(crate) fn is_up(&self) -> bool {

@@ -14,7 +14,7 @@ use super::history::Coalesced;
 use super::publish::ACK_TIMEOUT;
 use super::repair::{self, ELECTIONS, Repairs};
 use super::streams::Streams;
-use super::{JetStream, Shared, connection, kv};
+use super::{JetStream, Shared, connection, kv, queue};
 use crate::FORMAT;
 use crate::config::{Config, NatsConfig, StartError};
 use crate::kv::{Bucket, Kv, KvError};
@@ -50,6 +50,7 @@ impl JetStream {
         // Elections are listened for before the first stream exists, so that none is missed.
         let elections = live.subscribe(ELECTIONS).await;
         let elections = elections.map_err(|error| StartError::Unreachable(error.to_string()))?;
+        let webhook_queue = queue::prepare(&live, &context, config).await?;
         let streams = Streams::new(context.clone(), config, shards);
         streams.prepare().await?;
         let shared = Arc::new(Shared {
@@ -63,6 +64,7 @@ impl JetStream {
             coalesced: Coalesced::default(),
             read_turns: shards.shards().map(|_| Semaphore::new(config.reads_per_shard)).collect(),
             buckets,
+            webhook_queue,
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(repair::run(Arc::clone(&shared), ups, elections));

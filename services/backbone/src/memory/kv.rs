@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::kv::{Entry, KvError, WatchEvent};
+use crate::kv::{Entry, KvError, Listing, WatchEvent};
 
 /// How long the marker of a removed key or lapsed lease stays, for watchers that have not looked yet.
 const MARKER_TTL: Duration = Duration::from_secs(60 * 60);
@@ -58,8 +58,8 @@ impl BucketState {
         }
     }
 
-    fn remove(&mut self, key: &str) {
-        self.set(key, None, Some(Instant::now() + MARKER_TTL));
+    fn remove(&mut self, key: &str) -> u64 {
+        self.set(key, None, Some(Instant::now() + MARKER_TTL))
     }
 
     fn set(&mut self, key: &str, value: Option<Bytes>, expires: Option<Instant>) -> u64 {
@@ -125,16 +125,36 @@ impl Kv {
         self.with(|bucket| bucket.set(key, Some(value), None))
     }
 
-    pub(crate) fn remove(&self, key: &str, revision: Option<u64>) -> Result<(), KvError> {
+    pub(crate) fn put_expiring(&self, key: &str, value: Bytes, ttl: Duration) -> u64 {
+        self.with(|bucket| bucket.set(key, Some(value), Some(Instant::now() + ttl)))
+    }
+
+    pub(crate) fn list(&self, prefix: &str) -> Listing {
+        // Up to the first part that may be any, all keys begin alike.
+        let alike = format!("{prefix}.");
+        let alike = alike.split('*').next().unwrap_or_default();
+        let matches = |key: &str| {
+            let mut parts = key.split('.');
+            let begins = prefix.split('.').all(|part| parts.next().is_some_and(|own| part == "*" || part == own));
+            begins && parts.next().is_some()
+        };
+        self.with(|bucket| {
+            let range = bucket.keys.range(alike.to_owned()..).take_while(|(key, _)| key.starts_with(alike));
+            let within = range.filter(|(key, _)| matches(key));
+            let entry = |(key, slot): (&String, &Slot)| {
+                Some(Entry { key: key.clone(), value: slot.value.clone()?, revision: slot.revision })
+            };
+            Listing { as_of: bucket.revision, entries: within.filter_map(entry).collect() }
+        })
+    }
+
+    pub(crate) fn remove(&self, key: &str, revision: Option<u64>) -> Result<u64, KvError> {
         self.with(|bucket| {
             let current = bucket.current(key).map(|slot| slot.revision);
             if revision.is_some() && revision != current {
                 return Err(KvError::Conflict);
             }
-            if current.is_some() {
-                bucket.remove(key);
-            }
-            Ok(())
+            Ok(if current.is_some() { bucket.remove(key) } else { bucket.revision })
         })
     }
 

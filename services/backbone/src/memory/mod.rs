@@ -3,6 +3,7 @@
 mod attachment;
 mod kv;
 mod log;
+mod queue;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use parking_lot::Mutex;
 
 pub use attachment::Attachment;
 pub use kv::{Kv, Watch};
+pub use queue::{Consumer, Item, Queue};
 
 use crate::config::Config;
 use crate::history::{History, HistoryError, HistoryQuery};
@@ -38,6 +40,7 @@ struct Shared {
     sequences: Arc<AtomicU64>,
     channels: Mutex<HashMap<(AppId, ChannelName), Arc<Channel>>>,
     buckets: [Kv; Bucket::ALL.len()],
+    webhook_queue: Queue,
 }
 
 impl Memory {
@@ -48,6 +51,7 @@ impl Memory {
             sequences: Arc::default(),
             channels: Mutex::default(),
             buckets: Default::default(),
+            webhook_queue: Queue::new(config.webhook_queue_bytes),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -55,6 +59,10 @@ impl Memory {
     pub(crate) fn kv(&self, bucket: Bucket) -> Kv {
         let index = Bucket::ALL.iter().position(|each| *each == bucket).expect("ALL has every bucket");
         self.shared.buckets[index].clone()
+    }
+
+    pub(crate) fn webhook_queue(&self) -> Queue {
+        self.shared.webhook_queue.clone()
     }
 
     fn channel(&self, app: &AppId, name: &ChannelName) -> Arc<Channel> {

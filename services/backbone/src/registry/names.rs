@@ -91,7 +91,7 @@ impl Registry {
     pub(super) async fn release(&self, claims: Vec<Claim>) -> Result<(), RegistryError> {
         for Claim { key, revision } in claims {
             match self.apps.remove(&key, Some(revision)).await {
-                Ok(()) | Err(KvError::Conflict) => {}
+                Ok(_) | Err(KvError::Conflict) => {}
                 Err(error) => return Err(error.into()),
             }
         }

@@ -8,13 +8,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use channels::{
-    App, AppId, Capability, DEFAULT_RETENTION, InvalidAppId, InvalidCapability, InvalidKeyName, InvalidNamespaces, Key,
-    KeyName, Limits, Namespace, Namespaces, PusherSettings, Quota, Secret, Tier,
+    App, AppId, Capability, DEFAULT_RETENTION, InvalidAppId, InvalidCapability, InvalidKeyName, InvalidNamespaces,
+    InvalidWebhook, Key, KeyName, Namespace, Namespaces, Quota, Secret, Tier,
 };
 use prost::Message as _;
 use proto::backbone::{StoredApp, stored_app};
 
 use super::{RegisteredApp, RevokedKey};
+
+mod settings;
+mod webhooks;
 
 /// The newest format that this process reads, and the one it writes.
 const VERSION: u32 = 1;
@@ -52,6 +55,15 @@ pub enum Unreadable {
     /// Namespaces that contradict each other.
     #[error("its namespaces are invalid")]
     Namespaces(#[from] InvalidNamespaces),
+    /// A webhook that could not be set.
+    #[error("it has an invalid webhook")]
+    Webhook(#[from] InvalidWebhook),
+    /// A webhook wants to be told of something that this process does not know.
+    #[error("a webhook wants the unknown event {0:?}")]
+    WebhookEvent(String),
+    /// Two webhooks of one id.
+    #[error("it has two webhooks called {0}")]
+    DuplicateWebhook(String),
 }
 
 /// The bytes to store for `app`. The revision is not part of them.
@@ -80,11 +92,12 @@ pub(super) fn encode(app: &RegisteredApp) -> Bytes {
         name: app.name.clone(),
         enabled: app.enabled,
         keys,
-        pusher: Some(stored_app::PusherSettings { client_events: app.pusher.client_events }),
+        pusher: Some(settings::pusher(&app.pusher)),
         quota: Some(stored_app::Quota { connections: app.quota.connections }),
         namespaces: app.namespaces.iter().map(namespace).collect(),
-        limits: Some(limits(&app.limits)),
+        limits: Some(settings::limits(&app.limits)),
         created_ms: *created_ms,
+        webhooks: app.webhooks.iter().map(webhooks::webhook).collect(),
     };
     stored.encode_to_vec().into()
 }
@@ -121,10 +134,11 @@ pub(super) fn decode(id: &AppId, value: &[u8], revision: u64) -> Result<Register
         name: stored.name,
         enabled: stored.enabled,
         keys,
-        pusher: PusherSettings { client_events: stored.pusher.unwrap_or_default().client_events },
-        limits: read_limits(stored.limits.unwrap_or_default()),
+        pusher: settings::read_pusher(stored.pusher.unwrap_or_default()),
+        limits: settings::read_limits(stored.limits.unwrap_or_default()),
         quota: Quota { connections: stored.quota.unwrap_or_default().connections },
         namespaces: Namespaces::new(namespaces)?,
+        webhooks: webhooks::read(stored.webhooks)?,
     };
     Ok(RegisteredApp { app, revoked, created_ms: stored.created_ms, revision })
 }
@@ -159,36 +173,4 @@ fn read_namespace(stored: stored_app::Namespace) -> Result<Namespace, Unreadable
         Err(_) => return Err(Unreadable::Tier(stored.tier)),
     };
     Ok(Namespace { prefix: stored.prefix, tier })
-}
-
-/// Only what differs from the default is stored, so that a better default reaches every app that chose nothing else.
-fn limits(limits: &Limits) -> stored_app::Limits {
-    let default = Limits::default();
-    let stored = |value: usize, default: usize| (value != default).then(|| u32::try_from(value).unwrap_or(u32::MAX));
-    let rate = limits.client_events_per_second;
-    stored_app::Limits {
-        channel_name_chars: stored(limits.channel_name_chars, default.channel_name_chars),
-        event_name_chars: stored(limits.event_name_chars, default.event_name_chars),
-        event_data_bytes: stored(limits.event_data_bytes, default.event_data_bytes),
-        channels_per_publish: stored(limits.channels_per_publish, default.channels_per_publish),
-        events_per_batch: stored(limits.events_per_batch, default.events_per_batch),
-        client_events_per_second: (rate != default.client_events_per_second).then_some(rate),
-        channels_per_connection: stored(limits.channels_per_connection, default.channels_per_connection),
-    }
-}
-
-fn read_limits(stored: stored_app::Limits) -> Limits {
-    let default = Limits::default();
-    let value = |value: Option<u32>, default: usize| {
-        value.map_or(default, |value| usize::try_from(value).unwrap_or(usize::MAX))
-    };
-    Limits {
-        channel_name_chars: value(stored.channel_name_chars, default.channel_name_chars),
-        event_name_chars: value(stored.event_name_chars, default.event_name_chars),
-        event_data_bytes: value(stored.event_data_bytes, default.event_data_bytes),
-        channels_per_publish: value(stored.channels_per_publish, default.channels_per_publish),
-        events_per_batch: value(stored.events_per_batch, default.events_per_batch),
-        client_events_per_second: stored.client_events_per_second.unwrap_or(default.client_events_per_second),
-        channels_per_connection: value(stored.channels_per_connection, default.channels_per_connection),
-    }
 }

@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use channels::{Namespace, Secret, Tier};
+use channels::{
+    Limits, Namespace, Namespaces, PusherSettings, Quota, Secret, Tier, Webhook, WebhookEvent, WebhookEvents,
+};
 use proptest::prelude::*;
 use prost::Message as _;
 use proto::backbone::StoredApp;
@@ -39,6 +41,18 @@ fn app(app: &str, keys: &[&str]) -> App {
         limits: Limits::default(),
         quota: Quota::default(),
         namespaces: Namespaces::default(),
+        webhooks: Vec::new(),
+    }
+}
+
+fn webhook(id: &str) -> Webhook {
+    Webhook {
+        id: id.to_owned(),
+        url: format!("https://example.com/{id}"),
+        events: WebhookEvents::ALL,
+        prefix: String::new(),
+        batch: None,
+        headers: Vec::new(),
     }
 }
 
@@ -66,7 +80,24 @@ mod stored_form {
         let mut full = app("1001", &["k1"]);
         full.keys[0].capability = capability.clone();
         full.enabled = false;
-        full.pusher.client_events = true;
+        full.pusher = PusherSettings {
+            client_events: true,
+            user_authentication: false,
+            subscription_count: true,
+            watchlist: true,
+            authorized_connections: Some(Duration::from_millis(1_500)),
+            positions: false,
+        };
+        full.webhooks = vec![
+            webhook("w1"),
+            Webhook {
+                events: [WebhookEvent::MemberAdded, WebhookEvent::CacheMiss].into_iter().collect(),
+                prefix: "presence-".to_owned(),
+                batch: Some(Duration::from_millis(50)),
+                headers: vec![("X-B".to_owned(), "1".to_owned()), ("X-A".to_owned(), "2".to_owned())],
+                ..webhook("w2")
+            },
+        ];
         full.quota.connections = Some(0);
         full.limits = Limits {
             channel_name_chars: 1,
@@ -76,6 +107,13 @@ mod stored_form {
             events_per_batch: 5,
             client_events_per_second: 0,
             channels_per_connection: 7,
+            presence_members: 8,
+            presence_user_id_chars: 9,
+            presence_user_info_bytes: 0,
+            user_id_chars: 11,
+            watchlist_users: 0,
+            cache_ttl: Duration::from_secs(60),
+            auth_timestamp_window: Duration::from_secs(14),
         };
         full.namespaces = Namespaces::new(rules.to_vec()).unwrap();
         let revoked = vec![RevokedKey { name: name("k0"), capability, created_ms: 1, revoked_ms: 2 }];
@@ -84,6 +122,33 @@ mod stored_form {
 
         let plain = RegisteredApp { app: app("x", &[]), revoked: Vec::new(), created_ms: 0, revision: 1 };
         assert_eq!(round_trip(&plain), plain);
+    }
+
+    /// The bytes of an app as they were written before there were more switches than one, more limits than seven, and
+    /// webhooks.
+    #[test]
+    fn an_app_that_was_stored_before_has_the_defaults() {
+        let mut old = Vec::new();
+        old.extend(b"\x08\x01\x12\x041001\x1a\x04demo\x20\x01"); // version 1, id, name, enabled
+        old.extend(b"\x2a\x1d\x0a\x01k\x12\x0ea-known-secret\x1a\x06\x0a\x01*\x12\x01*\x20\x05"); // a key
+        old.extend(b"\x32\x02\x08\x01"); // pusher: client_events
+        old.extend(b"\x3a\x02\x08\x09"); // quota: 9 connections
+        old.extend(b"\x4a\x03\x18\xa0\x1f"); // limits: 4000 bytes of event data
+        old.extend(b"\x50\x4d"); // created_ms 77
+        let read = stored::decode(&id("1001"), &old, 3).unwrap();
+        assert_eq!(read.app.pusher, PusherSettings { client_events: true, ..PusherSettings::default() });
+        assert!(read.app.pusher.user_authentication && read.app.pusher.positions);
+        assert_eq!(read.app.limits, Limits { event_data_bytes: 4_000, ..Limits::default() });
+        assert_eq!((read.app.quota.connections, read.app.webhooks.len(), read.created_ms), (Some(9), 0, 77));
+        assert_eq!(key_names(&read.app), ["k"]);
+    }
+
+    #[test]
+    fn a_default_is_not_stored() {
+        let plain = RegisteredApp { app: app("x", &[]), revoked: Vec::new(), created_ms: 0, revision: 1 };
+        let stored = StoredApp::decode(stored::encode(&plain)).unwrap();
+        assert_eq!(stored.pusher, Some(proto::backbone::stored_app::PusherSettings::default()));
+        assert_eq!(stored.limits, Some(proto::backbone::stored_app::Limits::default()));
     }
 
     #[test]
@@ -118,6 +183,28 @@ mod stored_form {
         check(
             |app| app.namespaces = vec![proto::backbone::stored_app::Namespace::default(); 2],
             Unreadable::Namespaces(channels::InvalidNamespaces::DuplicatePrefix(String::new())),
+        );
+        fn hook(app: &mut StoredApp, id: &str) {
+            app.webhooks.push(proto::backbone::stored_app::Webhook {
+                id: id.to_owned(),
+                url: "https://example.com/".to_owned(),
+                ..Default::default()
+            });
+        }
+        check(|app| hook(app, "a.b"), Unreadable::Webhook(channels::InvalidWebhook::Id));
+        check(
+            |app| {
+                hook(app, "w");
+                hook(app, "w");
+            },
+            Unreadable::DuplicateWebhook("w".to_owned()),
+        );
+        check(
+            |app| {
+                hook(app, "w");
+                app.webhooks[0].events = vec!["client_event".to_owned(), "rain".to_owned()];
+            },
+            Unreadable::WebhookEvent("rain".to_owned()),
         );
         assert!(matches!(stored::decode(&id("1"), b"\xff", 1), Err(Unreadable::Malformed(_))));
         assert_eq!(stored::decode(&id("1"), b"", 1), Err(Unreadable::Format(0)));

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use backbone::{Bucket, Kv, KvError, LeaseError, Watch, WatchEvent};
+use backbone::{Bucket, Kv, KvError, LeaseError, Listing, Watch, WatchEvent};
 use bytes::Bytes;
 use testkit::{eventually, within};
+use tokio::task::JoinSet;
 
 use crate::support::*;
 
@@ -14,6 +15,9 @@ pub async fn cases(nodes: &Nodes) {
     keys_are_checked(nodes).await;
     a_watch_tells_snapshot_then_changes(nodes).await;
     leases_are_exclusive_and_lapse(nodes).await;
+    a_listing_is_never_stale(nodes).await;
+    a_listing_may_be_long(nodes).await;
+    an_expiring_value_goes_by_itself(nodes).await;
 }
 
 async fn compare_and_swap(nodes: &Nodes) {
@@ -33,6 +37,66 @@ async fn compare_and_swap(nodes: &Nodes) {
     b.remove(&key, None).await.unwrap();
     a.put(&key, Bytes::from_static(b"5")).await.unwrap();
     assert_eq!(b.get(&key).await.unwrap().unwrap().value, "5");
+}
+
+/// A listing knows every write that was answered before it was asked for, from whatever node.
+async fn a_listing_is_never_stale(nodes: &Nodes) {
+    let (a, b) = (nodes.a.kv(Bucket::Roster), nodes.b.kv(Bucket::Roster));
+    let prefix = format!("{}.room", app());
+    let keys = |listing: &Listing| {
+        let mut keys: Vec<_> = listing.entries.iter().map(|entry| entry.key.clone()).collect();
+        keys.sort();
+        keys
+    };
+    assert_eq!(keys(&b.list(&prefix).await.unwrap()), [""; 0]);
+    a.put(&format!("{prefix}2.x"), Bytes::from_static(b"0")).await.unwrap();
+    let any_room = format!("{}.*", prefix.split('.').next().unwrap());
+    assert_eq!(keys(&b.list(&any_room).await.unwrap()), [format!("{prefix}2.x")]);
+    assert!(matches!(b.list("a.>").await, Err(KvError::InvalidKey)));
+    for round in 0..20 {
+        let key = format!("{prefix}.e.{round}");
+        let revision = a.put(&key, Bytes::from_static(b"1")).await.unwrap();
+        let listing = b.list(&prefix).await.unwrap();
+        assert_eq!(keys(&listing), [key.clone()]);
+        assert!(listing.as_of >= revision);
+        let removal = a.remove(&key, None).await.unwrap();
+        assert!(removal > revision);
+        let listing = b.list(&prefix).await.unwrap();
+        assert_eq!(keys(&listing), [""; 0]);
+        assert!(listing.as_of >= removal);
+    }
+}
+
+/// More than a replica gives in one answer (1,024).
+async fn a_listing_may_be_long(nodes: &Nodes) {
+    const ENTRIES: usize = 1_100;
+    let kv = nodes.a.kv(Bucket::Roster);
+    let prefix = format!("{}.long", app());
+    let mut writes = JoinSet::new();
+    for number in 0..ENTRIES {
+        let (kv, key) = (kv.clone(), format!("{prefix}.{number}"));
+        writes.spawn(async move { kv.put(&key, Bytes::from_static(b"1")).await.unwrap() });
+    }
+    let revision = writes.join_all().await.into_iter().max().unwrap();
+    let listing = nodes.b.kv(Bucket::Roster).list(&prefix).await.unwrap();
+    assert_eq!(listing.entries.len(), ENTRIES);
+    assert!(listing.as_of >= revision);
+    let mut removals = JoinSet::new();
+    for number in 0..ENTRIES {
+        let (kv, key) = (kv.clone(), format!("{prefix}.{number}"));
+        removals.spawn(async move { kv.remove(&key, None).await.unwrap() });
+    }
+    removals.join_all().await;
+    assert_eq!(nodes.b.kv(Bucket::Roster).list(&prefix).await.unwrap().entries, []);
+}
+
+async fn an_expiring_value_goes_by_itself(nodes: &Nodes) {
+    let kv = nodes.a.kv(Bucket::Commands);
+    let key = format!("order.{}", app());
+    kv.put_expiring(&key, Bytes::from_static(b"1"), Duration::from_secs(1)).await.unwrap();
+    assert_eq!(nodes.b.kv(Bucket::Commands).get(&key).await.unwrap().unwrap().value, "1");
+    let gone = || async { kv.get(&key).await.unwrap().is_none().then_some(()) };
+    eventually("the value to go", gone).await;
 }
 
 async fn keys_are_checked(nodes: &Nodes) {

@@ -7,6 +7,7 @@ mod delivery;
 mod history;
 mod kv;
 mod publishing;
+mod queue;
 mod support;
 
 use backbone::{Backbone, Config};
@@ -19,6 +20,7 @@ async fn conforms(nodes: &Nodes) {
     history::cases(nodes).await;
     kv::cases(nodes).await;
     publishing::cases(nodes).await;
+    queue::cases(nodes).await;
 }
 
 #[tokio::test]

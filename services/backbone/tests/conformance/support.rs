@@ -17,7 +17,7 @@ pub struct Nodes {
 }
 
 pub fn config(replicas: usize) -> Config {
-    Config { shards: 4, replicas, attach_buffer: BUFFER, ..Config::default() }
+    Config { shards: 4, replicas, attach_buffer: BUFFER, webhook_queue_bytes: 128 << 10, ..Config::default() }
 }
 
 /// Connects, waiting for a cluster that is still forming.

@@ -57,7 +57,9 @@ impl<'t> Fields<'t> {
     }
 
     pub(super) fn get(&mut self, name: &'static str) -> Option<Field<'t>> {
-        self.known.push(name);
+        if !self.known.contains(&name) {
+            self.known.push(name);
+        }
         let value = self.table.get(name)?;
         let place = if self.place.is_empty() { name.to_owned() } else { format!("{}, {name}", self.place) };
         Some(Field { value: value.get_ref(), place, span: value.span() })
@@ -72,6 +74,22 @@ impl<'t> Fields<'t> {
                 None
             }
         }
+    }
+
+    /// As [`text`](Self::text), for what must be there; `has_no` is told of a table, at `span`, that lacks it.
+    pub(super) fn required(
+        &mut self,
+        name: &'static str,
+        span: &Range<usize>,
+        has_no: &str,
+        report: &mut Report<'_>,
+    ) -> Option<(&'t str, Field<'t>)> {
+        let text = self.text(name, report);
+        // A text of the wrong type has been told already.
+        if text.is_none() && self.get(name).is_none() {
+            report.add(&self.place, span.clone(), has_no);
+        }
+        text
     }
 
     pub(super) fn flag(&mut self, name: &'static str, report: &mut Report<'_>) -> Option<bool> {
@@ -153,6 +171,11 @@ pub(super) fn number<T: Number>(value: &DeValue<'_>) -> Option<T> {
     let integer = value.as_integer()?;
     let number = u64::from_str_radix(integer.as_str(), integer.radix()).ok()?;
     T::try_from(number).ok()
+}
+
+/// An array of nothing but strings.
+pub(super) fn texts(value: &DeValue<'_>) -> Option<Vec<String>> {
+    value.as_array()?.iter().map(|item| item.get_ref().as_str().map(str::to_owned)).collect()
 }
 
 /// The entries of a table, in the file's order of keys.

@@ -11,6 +11,7 @@ use control::{AdminToken, Config, Server};
 use proto::control as wire;
 use proto::control::app_service_client::AppServiceClient;
 use proto::control::key_service_client::KeyServiceClient;
+use proto::control::webhook_service_client::WebhookServiceClient;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
@@ -22,8 +23,12 @@ use tonic::{Code, Request, Status};
 /// What the server expects.
 pub(crate) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
+pub(crate) fn memory() -> Backbone {
+    Backbone::memory(&backbone::Config::default())
+}
+
 pub(crate) fn registry() -> Registry {
-    registry_of(&Backbone::memory(&backbone::Config::default()))
+    registry_of(&memory())
 }
 
 pub(crate) fn registry_of(backbone: &Backbone) -> Registry {
@@ -44,17 +49,17 @@ pub(crate) struct Plane {
 
 impl Plane {
     pub(crate) async fn start() -> Self {
-        Self::start_with(config(), registry()).await
+        Self::start_with(config(), &memory()).await
     }
 
-    pub(crate) async fn start_with(config: Config, registry: Registry) -> Self {
-        let server = Server::new(&config, registry.clone()).unwrap();
+    pub(crate) async fn start_with(config: Config, backbone: &Backbone) -> Self {
+        let server = Server::new(&config, backbone).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = Arc::new(Notify::new());
         let stopped = Arc::clone(&stop);
         let task = async move { server.serve(listener, stopped.notified()).await.unwrap() };
-        Self { registry, address, stop, task: AbortOnDropHandle::new(tokio::spawn(task)) }
+        Self { registry: registry_of(backbone), address, stop, task: AbortOnDropHandle::new(tokio::spawn(task)) }
     }
 
     /// Tells the server to stop and waits until it has.
@@ -92,13 +97,15 @@ type Authorized = InterceptedService<Channel, Bearer>;
 pub(crate) struct Client {
     pub(crate) apps: AppServiceClient<Authorized>,
     pub(crate) keys: KeyServiceClient<Authorized>,
+    pub(crate) webhooks: WebhookServiceClient<Authorized>,
 }
 
 impl Client {
     pub(crate) fn over(channel: Channel, token: Option<&'static str>) -> Self {
         Self {
             apps: AppServiceClient::with_interceptor(channel.clone(), Bearer(token)),
-            keys: KeyServiceClient::with_interceptor(channel, Bearer(token)),
+            keys: KeyServiceClient::with_interceptor(channel.clone(), Bearer(token)),
+            webhooks: WebhookServiceClient::with_interceptor(channel, Bearer(token)),
         }
     }
 
@@ -144,6 +151,31 @@ impl Client {
     pub(crate) async fn revoke(&mut self, app: &str, name: &str) -> Result<wire::Key, Status> {
         let request = wire::RevokeKeyRequest { app_id: app.to_owned(), name: name.to_owned() };
         self.keys.revoke_key(request).await.map(|response| response.into_inner().key.unwrap())
+    }
+}
+
+impl Client {
+    pub(crate) async fn dead_letters(
+        &mut self,
+        app: &str,
+        page_size: u32,
+        token: &str,
+    ) -> Result<wire::ListDeadLettersResponse, Status> {
+        let page_token = token.to_owned();
+        let request = wire::ListDeadLettersRequest { app_id: app.to_owned(), page_size, page_token };
+        self.webhooks.list_dead_letters(request).await.map(tonic::Response::into_inner)
+    }
+
+    pub(crate) async fn replay(&mut self, app: &str, ids: &[&str], all: bool) -> Result<u64, Status> {
+        let ids = ids.iter().map(|id| (*id).to_owned()).collect();
+        let request = wire::ReplayDeadLettersRequest { app_id: app.to_owned(), ids, all };
+        self.webhooks.replay_dead_letters(request).await.map(|response| response.into_inner().replayed)
+    }
+
+    pub(crate) async fn forget(&mut self, app: &str, ids: &[&str], all: bool) -> Result<u64, Status> {
+        let ids = ids.iter().map(|id| (*id).to_owned()).collect();
+        let request = wire::DeleteDeadLettersRequest { app_id: app.to_owned(), ids, all };
+        self.webhooks.delete_dead_letters(request).await.map(|response| response.into_inner().deleted)
     }
 }
 

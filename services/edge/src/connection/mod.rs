@@ -11,11 +11,11 @@ mod websocket;
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use backbone::{Publish, PublishError, Published};
-use channels::{ChannelName, Record, Tier};
-use pusher::{CloseCode, Input, Output, Session, SocketId};
+use channels::{ChannelName, Record, Tier, WebhookEvent};
+use pusher::{Class, CloseCode, Input, Output, Session, SocketId};
 use telemetry::Counter;
 
 use crate::clock;
@@ -24,6 +24,8 @@ use crate::hub::Subscription;
 use crate::metrics::{Metrics, PublishResult, Transport};
 use crate::queue::{Ending, Frame, Notices};
 use crate::server::Shared;
+use crate::users::SignedIn;
+use crate::webhooks::Webhooks;
 use crate::websocket::frame;
 pub(crate) use opening::{Opening, admit};
 pub(crate) use websocket::{WebSocketTask, refuse as refuse_web_socket};
@@ -42,6 +44,8 @@ struct Connection {
     outputs: Vec<Output>,
     peer: Arc<Peer>,
     subscriptions: BTreeMap<ChannelName, Subscription>,
+    /// Set once its client has signed in.
+    signed_in: Option<Box<SignedIn>>,
     /// The client event being published.
     publishing: Option<(Instant, Publishing)>,
     /// Those behind it. At most as many as one frame makes: nothing is read while one is under way.
@@ -83,12 +87,13 @@ impl Ended {
 impl Connection {
     /// A connection that is part of the node from now on.
     fn open(shared: Arc<Shared>, transport: Transport, opening: Opening) -> Self {
-        let Opening { mut admission, handshake, begun } = opening;
+        let Opening { mut admission, handshake, app, begun } = opening;
         let mut outputs = Vec::new();
         let session = Session::open(
             SocketId::new(rand::random(), rand::random()),
             handshake.key,
             handshake.protocol,
+            &app,
             &shared.session_settings(),
             Instant::now(),
             &mut outputs,
@@ -111,6 +116,7 @@ impl Connection {
             outputs,
             peer,
             subscriptions: BTreeMap::new(),
+            signed_in: None,
             publishing: None,
             waiting: VecDeque::new(),
             _admission: admission,
@@ -140,6 +146,10 @@ impl Connection {
             Some(Ending::Unavailable) => return Some(self.close(CloseCode::Unavailable)),
             Some(Ending::Draining) => return Some(self.close(CloseCode::Draining)),
             Some(Ending::Missed) => return Some(self.close(CloseCode::Missed)),
+            Some(Ending::Terminated) => return Some(self.close(CloseCode::Terminated)),
+        }
+        if notices.refused {
+            self.forget_refused();
         }
         if notices.recheck {
             let app = self.shared.apps.get(&self.peer.app);
@@ -149,6 +159,18 @@ impl Connection {
             self.handle(Input::Tick);
         }
         None
+    }
+
+    /// Tells the session which channels turned out to be full.
+    fn forget_refused(&mut self) {
+        for channel in self.peer.queue.take_refused() {
+            // It may have left in the meantime.
+            if self.subscriptions.remove(&channel).is_some()
+                && let Some(app) = self.shared.apps.get(&self.peer.app)
+            {
+                self.session.refuse_join(&channel, &app, &mut self.outputs);
+            }
+        }
     }
 
     /// Has the session close, for a reason of this node's.
@@ -171,7 +193,17 @@ impl Connection {
                     let subscription = self.shared.hub.subscribe(&self.peer, &channel, frame::text(&confirmation));
                     self.subscriptions.insert(channel, subscription);
                 }
+                Output::Join { channel, user, info } => {
+                    let subscription = self.shared.hub.enter(&self.peer, &channel, user, info);
+                    self.subscriptions.insert(channel, subscription);
+                }
                 Output::Unsubscribe { channel } => drop(self.subscriptions.remove(&channel)),
+                Output::SignIn { user, watchlist } => {
+                    // First out, then in: signing in again may bring another watchlist.
+                    self.signed_in = None;
+                    let signed_in = self.shared.users.sign_in(&self.shared.occupancy, &self.peer, user, watchlist);
+                    self.signed_in = Some(Box::new(signed_in));
+                }
                 Output::Publish { channel, record } => self.waiting.push_back((channel, record)),
                 Output::Ping => ping(),
                 Output::Close(code) => return Some(Ended::Close { code, flush: true }),
@@ -196,7 +228,17 @@ impl Connection {
             idempotency: None,
         };
         let backbone = self.shared.backbone.clone();
-        self.publishing = Some((Instant::now(), Box::pin(async move { backbone.publish(publish).await })));
+        let app = self.shared.apps.get(&self.peer.app);
+        let told = app.filter(|app| Webhooks::wanted(app, WebhookEvent::ClientEvent, &publish.channel));
+        let webhooks = told.map(|app| (app, Arc::clone(&self.shared.webhooks), publish.clone()));
+        let publishing = async move {
+            let result = backbone.publish(publish).await;
+            if let (Ok(_), Some((app, webhooks, published))) = (&result, webhooks) {
+                webhooks.client_event(&app, &published.channel, &published.record).await;
+            }
+            result
+        };
+        self.publishing = Some((Instant::now(), Box::pin(publishing)));
     }
 
     /// A client event has no answer, so a lost one is only counted: its promise is "at most once".
@@ -212,7 +254,10 @@ impl Connection {
     /// Leaves the channels and closes the queue. Gives what is still to be written before the close: the rest of the
     /// queue, if it is to be flushed, and the session's last words.
     fn leave(&mut self, ended: Ended) -> VecDeque<Frame> {
+        let stay = self.members_stay(ended);
+        self.subscriptions.values_mut().for_each(|subscription| subscription.stay_for(stay));
         self.subscriptions.clear();
+        self.signed_in = None;
         let (mut rest, mut dropped) = self.peer.queue.close();
         if !ended.flushes() {
             dropped += rest.drain(..).map(|frame| u64::from(frame.messages)).sum::<u64>();
@@ -224,6 +269,20 @@ impl Connection {
             }
         }
         rest
+    }
+
+    /// How long its members stay in their channels: whoever is about to come back was never away.
+    fn members_stay(&self, ended: Ended) -> Duration {
+        let config = &self.shared.config;
+        match ended {
+            Ended::Lost => config.presence_grace,
+            Ended::ByClient(_) => Duration::ZERO,
+            Ended::Close { code: CloseCode::Draining, .. } => config.presence_handover,
+            Ended::Close { code, .. } if matches!(code.class(), Class::BackOff | Class::Reconnect) => {
+                config.presence_grace
+            }
+            Ended::Close { .. } => Duration::ZERO,
+        }
     }
 
     /// The counter for messages that do not get to a client whose connection ended like this.
@@ -239,6 +298,9 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        // Without a farewell it was cut off, like a client whose network went away.
+        let stay = self.members_stay(Ended::Lost);
+        self.subscriptions.values_mut().for_each(|subscription| subscription.stay_for(stay));
         self.shared.metrics.connections(self.transport).decrement(1);
     }
 }

@@ -1,7 +1,9 @@
 //! Who may have a connection.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use channels::App;
 use pusher::{CloseCode, Handshake, Output, Refused};
 
 use crate::connections::{Admission, NotAdmitted};
@@ -12,6 +14,8 @@ use crate::server::Shared;
 pub(crate) struct Opening {
     pub(super) admission: Admission,
     pub(super) handshake: Handshake,
+    /// The app as it was when it was looked at.
+    pub(super) app: Arc<App>,
     /// When the client began to connect.
     pub(super) begun: Instant,
 }
@@ -22,7 +26,7 @@ pub(crate) fn admit(
     handshake: Result<Handshake, Refused>,
     begun: Instant,
 ) -> Result<Opening, Vec<Output>> {
-    place(shared, handshake).map(|(admission, handshake)| Opening { admission, handshake, begun }).map_err(
+    place(shared, handshake).map(|(admission, handshake, app)| Opening { admission, handshake, app, begun }).map_err(
         |(refused, refusal)| {
             shared.metrics.refuse(refusal);
             pusher::reject(refused.code, refused.protocol)
@@ -30,7 +34,10 @@ pub(crate) fn admit(
     )
 }
 
-fn place(shared: &Shared, handshake: Result<Handshake, Refused>) -> Result<(Admission, Handshake), (Refused, Refusal)> {
+fn place(
+    shared: &Shared,
+    handshake: Result<Handshake, Refused>,
+) -> Result<(Admission, Handshake, Arc<App>), (Refused, Refusal)> {
     let handshake = handshake.map_err(|refused| {
         let unknown = refused.code == CloseCode::UnknownKey;
         let refusal = if unknown { Refusal::UnknownApp } else { Refusal::BadRequest };
@@ -56,5 +63,6 @@ fn place(shared: &Shared, handshake: Result<Handshake, Refused>) -> Result<(Admi
             refuse(CloseCode::OverQuota, Refusal::Quota)
         }
     })?;
-    Ok((admission, handshake))
+    let app = Arc::clone(key.app());
+    Ok((admission, handshake, app))
 }

@@ -187,6 +187,8 @@ pub(crate) async fn refuse(shared: &Shared, mut socket: WebSocket<Stream>, outpu
             Output::Send(text) => socket.out().push_back(frame::text(&text)),
             Output::Close(code) => socket.close(code.number(), code.reason()),
             Output::Deny { .. }
+            | Output::Join { .. }
+            | Output::SignIn { .. }
             | Output::Subscribe { .. }
             | Output::Unsubscribe { .. }
             | Output::Publish { .. }

@@ -1,50 +1,36 @@
 //! The signed API: reads a request, asks `pusher::api` what it means, does it.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use auth::{InvalidRequest, Query};
+use backbone::KvError;
 use bytes::Bytes;
+use channels::{App, ChannelName};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderValue};
-use hyper::{Request, StatusCode};
-use pusher::api::{self, ApiError, Authenticated, ChannelQuery, ChannelsQuery, Counts, Route};
+use hyper::{Method, Request, StatusCode};
+use pusher::api::{self, Action, ApiError, Authenticated, Cached, ChannelQuery, ChannelsQuery, Route};
 
 use super::{Reply, history, publish, reply};
 use crate::clock;
 use crate::metrics::PublishResult;
 use crate::server::Shared;
 
-/// What a request is about: the protocol's routes, and our own.
-#[derive(Clone, Debug)]
-enum Target {
-    Pusher(Route),
-    /// `GET /apps/{app}/channels/{name}/events`.
-    History(history::Target),
-}
-
-impl Target {
-    fn app(&self) -> &channels::AppId {
-        match self {
-            Self::Pusher(route) => route.app(),
-            Self::History(target) => &target.app,
-        }
-    }
-}
-
 /// Answers a request, whatever it is.
 pub(super) async fn answer(shared: &Shared, request: Request<Incoming>) -> Reply {
     let begun = Instant::now();
     let (head, body) = request.into_parts();
+    if head.method == Method::OPTIONS {
+        return reply::preflight();
+    }
     let (method, path) = (head.method.as_str(), head.uri.path());
-    let target = match history::route(method, path).map(Target::History) {
-        Some(target) => Ok(target),
-        None => api::route(method, path).map(Target::Pusher),
-    };
-    let target = match target {
-        Ok(target) => target,
+    let route = match api::route(method, path) {
+        Ok(route) => route,
         Err(error) => return reply::refusal(&error),
     };
-    let publishes = matches!(target, Target::Pusher(Route::Events { .. } | Route::BatchEvents { .. }));
+    let publishes = publishes(&route.action);
     let refuse = |error: &ApiError| {
         if publishes {
             shared.metrics.http.result(class(error)).increment(1);
@@ -55,17 +41,20 @@ pub(super) async fn answer(shared: &Shared, request: Request<Incoming>) -> Reply
         return refuse(&ApiError::Unavailable);
     }
     let too_large = ApiError::BodyTooLarge { limit: shared.config.max_body_bytes };
-    let app = shared.apps.get(target.app());
-    let query = head.uri.query().unwrap_or_default();
-    let now = clock::unix_seconds();
     // An honest large body is refused before it is sent, and who cannot sign does not get us to hold one.
     let large = body.size_hint().lower() > shared.config.max_body_bytes as u64;
-    let signed =
-        if large { Err(too_large.clone()) } else { api::authenticate(app.as_deref(), method, path, query, now) };
-    let signed = match signed {
+    let unread = |error: &ApiError| if body.is_end_stream() { refuse(error) } else { last(refuse(error)) };
+    if large {
+        return unread(&too_large);
+    }
+    let query = Query::parse(head.uri.query().unwrap_or_default()).map_err(ApiError::from);
+    let (app, query) = match query.and_then(|query| Ok((app_of(shared, &route, &query)?, query))) {
+        Ok(found) => found,
+        Err(error) => return unread(&error),
+    };
+    let signed = match api::authenticate(&app, method, path, query, clock::unix_seconds()) {
         Ok(signed) => signed,
-        Err(error) if body.is_end_stream() => return refuse(&error),
-        Err(error) => return last(refuse(&error)),
+        Err(error) => return unread(&error),
     };
     let body = match read_body(shared, body).await {
         Ok(body) => body,
@@ -78,14 +67,39 @@ pub(super) async fn answer(shared: &Shared, request: Request<Incoming>) -> Reply
     if let Err(error) = signed.check_body(&body) {
         return refuse(&error);
     }
-    let answered = match &target {
-        Target::Pusher(Route::Events { .. }) => publish::event(shared, &signed, &body, begun).await,
-        Target::Pusher(Route::BatchEvents { .. }) => publish::batch(shared, &signed, &body, begun).await,
-        Target::Pusher(Route::Channels { .. }) => channels(shared, &signed),
-        Target::Pusher(Route::Channel { name, .. }) => channel(shared, &signed, name),
-        Target::History(target) => history::answer(shared, &signed, target).await,
+    let answered = match &route.action {
+        Action::Events => publish::event(shared, &signed, &body, begun).await,
+        Action::BatchEvents => publish::batch(shared, &signed, &body, begun).await,
+        Action::ChannelEvent { channel } => publish::channel_event(shared, &signed, channel, &body, begun).await,
+        Action::History { channel } => history::answer(shared, &signed, channel).await,
+        Action::Channels => channels(shared, &signed),
+        Action::Channel { channel } => self::channel(shared, &signed, channel).await,
+        Action::Users { channel } => users(shared, &signed, channel).await,
+        Action::Terminate { user } => terminate(shared, &signed, user).await,
     };
     answered.unwrap_or_else(|error| refuse(&error))
+}
+
+/// Whether its refusals are counted as those of publishes.
+fn publishes(action: &Action) -> bool {
+    match action {
+        Action::Events | Action::BatchEvents | Action::ChannelEvent { .. } => true,
+        Action::History { .. }
+        | Action::Channels
+        | Action::Channel { .. }
+        | Action::Users { .. }
+        | Action::Terminate { .. } => false,
+    }
+}
+
+/// The app in the path, or else the one whose key signs.
+fn app_of(shared: &Shared, route: &Route, query: &Query<'_>) -> Result<Arc<App>, ApiError> {
+    if let Some(id) = &route.app {
+        return shared.apps.get(id).ok_or(ApiError::UnknownApp);
+    }
+    let key = query.get("auth_key").ok_or(InvalidRequest::MissingParameter("auth_key"))?;
+    let key = shared.apps.by_key(key).ok_or(InvalidRequest::UnknownKey)?;
+    Ok(Arc::clone(key.app()))
 }
 
 /// The answer to a request whose body is not read to its end, and which is therefore the connection's last.
@@ -123,18 +137,44 @@ fn class(error: &ApiError) -> PublishResult {
     }
 }
 
-pub(super) fn counts(subscriptions: u64) -> Counts {
-    Counts { subscriptions, users: 0 }
-}
-
 fn channels(shared: &Shared, signed: &Authenticated<'_>) -> Result<Reply, ApiError> {
     let query = ChannelsQuery::parse(&signed.query)?;
     let occupied = shared.occupancy.occupied(&signed.app.id);
-    let known = occupied.iter().map(|(channel, subscriptions)| (channel, counts(*subscriptions)));
-    Ok(reply::ok(query.answer(signed.key, known)))
+    Ok(reply::ok(query.answer(signed.key, occupied.iter().map(|(channel, counts)| (channel, *counts)))))
 }
 
-fn channel(shared: &Shared, signed: &Authenticated<'_>, name: &str) -> Result<Reply, ApiError> {
-    let query = ChannelQuery::parse(name, &signed.query, signed.app, signed.key)?;
-    Ok(reply::ok(query.answer(counts(shared.occupancy.subscriptions(&signed.app.id, &query.channel)))))
+async fn channel(shared: &Shared, signed: &Authenticated<'_>, name: &str) -> Result<Reply, ApiError> {
+    let query = ChannelQuery::parse(name, signed)?;
+    let cached = if query.wants_cached() { cached(shared, signed.app, &query.channel).await? } else { None };
+    let counts = shared.occupancy.counts(&signed.app.id, &query.channel);
+    Ok(reply::ok(query.answer(counts, cached.as_ref())))
+}
+
+/// What a cache channel holds.
+async fn cached(shared: &Shared, app: &App, channel: &ChannelName) -> Result<Option<Cached>, ApiError> {
+    let held = shared.hub.cached(app, channel).await.map_err(history::refusal)?;
+    Ok(held.and_then(|held| Some(Cached { data: held.message()?.data.clone(), ttl: held.ttl(app)? })))
+}
+
+async fn users(shared: &Shared, signed: &Authenticated<'_>, name: &str) -> Result<Reply, ApiError> {
+    let channel = api::parse_users(name, signed)?;
+    let users =
+        shared.hub.users(signed.app, &channel).await.map_err(|error| unanswered(&error, ApiError::Unavailable))?;
+    Ok(reply::ok(api::users_answer(&users)))
+}
+
+async fn terminate(shared: &Shared, signed: &Authenticated<'_>, id: &str) -> Result<Reply, ApiError> {
+    let user = api::parse_terminate(id, signed)?;
+    shared
+        .users
+        .terminate(&signed.app.id, &user)
+        .await
+        .map_err(|error| unanswered(&error, ApiError::OutcomeUnknown))?;
+    Ok(reply::ok(api::EMPTY_ANSWER))
+}
+
+/// What the backbone's silence means to the caller.
+fn unanswered(error: &KvError, meaning: ApiError) -> ApiError {
+    tracing::warn!(error = error as &dyn std::error::Error, "shared facts cannot be read or written");
+    meaning
 }

@@ -5,9 +5,9 @@ use std::time::Instant;
 use backbone::{Publish, PublishError, Publisher};
 use channels::{ChannelName, ConnectionId, Message, Record, RecordKind};
 use futures_util::future::join_all;
+use hyper::StatusCode;
 use pusher::api::{self, ApiError, Authenticated, Event};
 
-use super::api::counts;
 use super::{Reply, reply};
 use crate::clock;
 use crate::metrics::PublishResult;
@@ -24,10 +24,10 @@ pub(super) async fn event(
     body: &[u8],
     begun: Instant,
 ) -> Result<Reply, ApiError> {
-    let event = api::parse_event(body, signed.app, signed.key)?;
-    let records = records(std::slice::from_ref(&event), clock::unix_ms());
-    Ok(match publish(shared, signed, records, begun).await {
-        Ok(()) => reply::ok(api::event_answer(&event, |channel| cluster_counts(shared, signed, channel))),
+    let event = api::parse_event(body, signed)?;
+    let counts = |channel: &ChannelName| shared.occupancy.counts(&signed.app.id, channel);
+    Ok(match publish(shared, signed, std::slice::from_ref(&event), begun).await {
+        Ok(()) => reply::ok(api::event_answer(&event, counts)),
         Err(error) => reply::refusal(&error),
     })
 }
@@ -39,16 +39,27 @@ pub(super) async fn batch(
     body: &[u8],
     begun: Instant,
 ) -> Result<Reply, ApiError> {
-    let events = api::parse_batch(body, signed.app, signed.key)?;
-    let records = records(&events, clock::unix_ms());
-    Ok(match publish(shared, signed, records, begun).await {
-        Ok(()) => reply::ok(api::batch_answer(&events, |channel| cluster_counts(shared, signed, channel))),
+    let events = api::parse_batch(body, signed)?;
+    let counts = |channel: &ChannelName| shared.occupancy.counts(&signed.app.id, channel);
+    Ok(match publish(shared, signed, &events, begun).await {
+        Ok(()) => reply::ok(api::batch_answer(&events, counts)),
         Err(error) => reply::refusal(&error),
     })
 }
 
-fn cluster_counts(shared: &Shared, signed: &Authenticated<'_>, channel: &ChannelName) -> api::Counts {
-    counts(shared.occupancy.subscriptions(&signed.app.id, channel))
+/// `POST /channels/{channel}/events`, as old libraries publish; they wait for 202.
+pub(super) async fn channel_event(
+    shared: &Shared,
+    signed: &Authenticated<'_>,
+    channel: &str,
+    body: &[u8],
+    begun: Instant,
+) -> Result<Reply, ApiError> {
+    let event = api::parse_channel_event(channel, body, signed)?;
+    Ok(match publish(shared, signed, std::slice::from_ref(&event), begun).await {
+        Ok(()) => reply::json(StatusCode::ACCEPTED, api::EMPTY_ANSWER),
+        Err(error) => reply::refusal(&error),
+    })
 }
 
 /// The records of a request, in order for each channel. Events that follow each other on one channel and leave out the
@@ -80,12 +91,12 @@ fn record(message: &Message, exclude: Option<ConnectionId>, timestamp_ms: u64) -
 async fn publish(
     shared: &Shared,
     signed: &Authenticated<'_>,
-    records: Vec<(ChannelName, Record)>,
+    events: &[Event],
     begun: Instant,
 ) -> Result<(), ApiError> {
     let publisher = Publisher::new(shared.backbone.clone());
-    let publishes = records.into_iter().map(|(channel, record)| {
-        let tier = signed.app.namespaces.tier(channel.as_str());
+    let publishes = records(events, clock::unix_ms()).into_iter().map(|(channel, record)| {
+        let tier = signed.app.tier(&channel);
         let app = signed.app.id.clone();
         publisher.publish(Publish { app, channel, tier, record, idempotency: None })
     });

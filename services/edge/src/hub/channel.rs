@@ -1,50 +1,55 @@
-//! One channel: its subscribers, its ring, and the task that feeds them.
+//! One channel: its subscribers, its ring, and what they are told together.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use backbone::{Attachment, Delivery, Gap};
-use channels::{AppId, ChannelName, Position, Record, Tier};
-use parking_lot::Mutex;
+use channels::{AppId, ChannelKind, ChannelName, ClientId, Member, Position, Record, RecordKind, Roster};
+use parking_lot::{Mutex, MutexGuard};
 use slab::Slab;
 use tokio::sync::Notify;
 
+use super::cached::Cached;
+use super::presence::Presence;
 use super::{Hub, Replay, Settings, ring::Ring};
 use crate::clock;
 use crate::connections::Peer;
 use crate::queue::{Ending, Frame, Timing};
 use crate::websocket::frame;
 
-/// First and longest pause between attempts to attach.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
-
 /// A channel that somebody on this node is, or was a moment ago, subscribed to.
 #[derive(Debug)]
 pub(crate) struct Channel {
     pub(crate) app: AppId,
     pub(crate) name: ChannelName,
+    pub(super) kind: ChannelKind,
     state: Mutex<State>,
     /// How many subscribers `state` holds, to be read without waiting for a fan-out.
     subscriptions: AtomicU64,
-    /// Whether its count waits to be told to the cluster.
-    pub(crate) noted: AtomicBool,
     /// Wakes the task: the last subscriber left, or the app has changed.
-    look: Notify,
+    pub(super) look: Notify,
+    /// Wakes the keeper of this node's members.
+    pub(super) members_changed: Notify,
 }
 
 #[derive(Debug)]
-struct State {
-    phase: Phase,
-    subscribers: Slab<Subscriber>,
+pub(super) struct State {
+    pub(super) phase: Phase,
+    pub(super) subscribers: Slab<Subscriber>,
     /// Confirmations owed to those who left before the channel was attached: pusher-js waits for them. At most one per
     /// connection, so that subscribing and leaving in a loop costs no memory.
-    farewells: Vec<(Arc<Peer>, Frame)>,
+    pub(super) farewells: Vec<(Arc<Peer>, Frame)>,
     ring: Ring,
+    /// Of presence channels.
+    pub(super) presence: Option<Box<Presence>>,
+    /// Of cache channels that hold an event.
+    pub(super) cached: Option<Cached>,
+    /// The subscription count that subscribers were last told, and when.
+    told_count: Option<(u64, Instant)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     /// Subscribers wait for their confirmation.
     Attaching,
     /// Subscribers get every record.
@@ -54,10 +59,40 @@ enum Phase {
 }
 
 #[derive(Debug)]
-struct Subscriber {
-    peer: Arc<Peer>,
-    /// Until it is sent.
-    confirmation: Option<Box<Frame>>,
+pub(super) struct Subscriber {
+    pub(super) peer: Arc<Peer>,
+    /// Until it is confirmed it gets nothing else.
+    pub(super) waits: Option<Waits>,
+}
+
+/// What a subscriber waits for.
+#[derive(Debug)]
+pub(super) enum Waits {
+    /// That the channel is live; then it is sent this.
+    ForChannel(Box<Frame>),
+    /// That it is a member; then it is sent who else is.
+    ForEntry,
+    /// Nothing any more: there was no room for it, and its session is being told.
+    Refused,
+}
+
+impl Subscriber {
+    /// Lets its session know that there is no room for it in `channel`.
+    pub(super) fn refuse(&mut self, channel: &ChannelName) {
+        self.waits = Some(Waits::Refused);
+        self.peer.queue.refuse(channel);
+    }
+}
+
+/// What a channel begins its life with, beside its records.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    /// The newest position when its records begin.
+    pub(super) head: Position,
+    /// Of a presence channel.
+    pub(super) roster: Option<Roster>,
+    /// The last event of a cache channel.
+    pub(super) cached: Option<Cached>,
 }
 
 /// A connection's subscription to a channel. Dropping it leaves the channel.
@@ -66,81 +101,122 @@ pub(crate) struct Subscription {
     hub: Arc<Hub>,
     channel: Arc<Channel>,
     key: usize,
+    /// How long a member stays after it has left.
+    stay: Duration,
+}
+
+impl Subscription {
+    /// Has the member stay for a while after the subscription is over: its user may be about to come back.
+    pub(crate) fn stay_for(&mut self, stay: Duration) {
+        self.stay = stay;
+    }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.channel.leave(&self.hub, self.key);
+        self.channel.leave(&self.hub, self.key, self.stay);
     }
 }
 
 impl Channel {
     pub(super) fn new(app: AppId, name: ChannelName, settings: &Settings) -> Self {
+        let kind = ChannelKind::of(name.as_str());
         let state = State {
             phase: Phase::Attaching,
             subscribers: Slab::new(),
             farewells: Vec::new(),
             ring: Ring::new(settings.ring_messages, settings.ring_bytes),
+            presence: kind.is_presence().then(Box::default),
+            cached: None,
+            told_count: None,
         };
         Self {
             app,
             name,
+            kind,
             state: Mutex::new(state),
             subscriptions: AtomicU64::new(0),
-            noted: AtomicBool::new(false),
             look: Notify::new(),
+            members_changed: Notify::new(),
         }
     }
 
-    /// Adds a subscriber; gives `confirmation` back if the channel is over.
+    /// The state, under the lock that every fan-out takes.
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// Adds a subscriber, which `waits` for its confirmation; gives that back if the channel is over.
     pub(super) fn join(
         self: &Arc<Self>,
         hub: &Arc<Hub>,
         peer: &Arc<Peer>,
-        confirmation: Frame,
-    ) -> Result<Subscription, Frame> {
+        waits: Waits,
+        member: Option<(ClientId, bytes::Bytes)>,
+    ) -> Result<Subscription, (Waits, Option<(ClientId, bytes::Bytes)>)> {
         let mut state = self.state.lock();
-        let confirmation = match state.phase {
-            Phase::Ended => return Err(confirmation),
-            Phase::Attaching => Some(Box::new(confirmation)),
-            // Under the lock that every fan-out takes, so before any later record.
-            Phase::Live => {
-                peer.queue.push(confirmation);
-                hub.metrics.subscribed.increment(1);
+        if state.phase == Phase::Ended {
+            return Err((waits, member));
+        }
+        let waits = match waits {
+            // Under the lock, so before any later record.
+            Waits::ForChannel(confirmation) if state.phase == Phase::Live => {
+                self.confirm(hub, &state, peer, *confirmation);
                 None
             }
+            waits => Some(waits),
         };
-        let key = state.subscribers.insert(Subscriber { peer: Arc::clone(peer), confirmation });
+        let key = state.subscribers.insert(Subscriber { peer: Arc::clone(peer), waits });
+        if let (Some(presence), Some((user, info))) = (&mut state.presence, member) {
+            presence.enter(hub, &peer.id, user.clone(), info, key);
+            // It may have left a moment ago, and not be gone yet.
+            self.confirm_member(hub, &mut state, &Member { connection: peer.id.clone(), user });
+        }
         let before = self.subscriptions.fetch_add(1, Ordering::Relaxed);
         drop(state);
-        hub.metrics.subscriptions.of(self.name.as_str()).increment(1);
+        hub.metrics.subscriptions.of(self.kind).increment(1);
         if before == 0 {
-            hub.metrics.channels.of(self.name.as_str()).increment(1);
+            hub.metrics.channels.of(self.kind).increment(1);
             // While nobody was here nobody looked at the tier.
             self.look();
         }
-        hub.changes.note(self);
-        Ok(Subscription { hub: Arc::clone(hub), channel: Arc::clone(self), key })
+        if self.kind.is_presence() {
+            hub.keep_members(self);
+        }
+        hub.note(self);
+        Ok(Subscription { hub: Arc::clone(hub), channel: Arc::clone(self), key, stay: Duration::ZERO })
     }
 
-    fn leave(self: &Arc<Self>, hub: &Hub, key: usize) {
+    fn leave(self: &Arc<Self>, hub: &Arc<Hub>, key: usize, stay: Duration) {
         let mut state = self.state.lock();
-        let Subscriber { peer, confirmation } = state.subscribers.remove(key);
-        let owed =
-            state.phase == Phase::Attaching && !state.farewells.iter().any(|(other, _)| Arc::ptr_eq(other, &peer));
-        if let Some(confirmation) = confirmation
-            && owed
-        {
-            state.farewells.push((peer, *confirmation));
+        let Subscriber { peer, waits } = state.subscribers.remove(key);
+        if let Some(presence) = &mut state.presence {
+            presence.leave(&peer.id, key, stay);
+        }
+        // pusher-js waits for its confirmation before it leaves; others may not, and are owed it all the same.
+        let owed = match waits {
+            None | Some(Waits::Refused) => None,
+            Some(Waits::ForChannel(confirmation)) => Some(*confirmation),
+            Some(Waits::ForEntry) => state.presence.as_ref().map(|presence| presence.greeting(&self.name)),
+        };
+        if let Some(confirmation) = owed {
+            if state.phase == Phase::Live {
+                peer.queue.push(confirmation);
+            } else if !state.farewells.iter().any(|(other, _)| Arc::ptr_eq(other, &peer)) {
+                state.farewells.push((peer, confirmation));
+            }
         }
         let left = self.subscriptions.fetch_sub(1, Ordering::Relaxed) - 1;
         drop(state);
-        hub.metrics.subscriptions.of(self.name.as_str()).decrement(1);
+        hub.metrics.subscriptions.of(self.kind).decrement(1);
         if left == 0 {
-            hub.metrics.channels.of(self.name.as_str()).decrement(1);
+            hub.metrics.channels.of(self.kind).decrement(1);
             self.look();
         }
-        hub.changes.note(self);
+        if self.kind.is_presence() {
+            hub.keep_members(self);
+        }
+        hub.note(self);
     }
 
     /// Has the task look at what changed.
@@ -153,34 +229,89 @@ impl Channel {
         self.subscriptions.load(Ordering::Relaxed)
     }
 
+    /// The users present in the cluster, if this node follows them.
+    pub(super) fn users(&self) -> Option<Vec<ClientId>> {
+        let state = self.state.lock();
+        let roster = state.presence.as_ref()?.roster()?;
+        Some(roster.users().map(|(user, _)| user.clone()).collect())
+    }
+
+    /// How many they are.
+    pub(super) fn user_count(&self) -> Option<u64> {
+        let state = self.state.lock();
+        Some(state.presence.as_ref()?.roster()?.users().len() as u64)
+    }
+
+    /// The last event, if this is a cache channel and this node follows it; `Some(None)` if it is known to hold none.
+    pub(super) fn cached(&self) -> Option<Option<Cached>> {
+        let state = self.state.lock();
+        (self.kind.is_cache() && state.phase == Phase::Live).then(|| state.cached.clone())
+    }
+
     pub(super) fn replay(&self, after: Position, limit: usize) -> Option<Replay> {
         self.state.lock().ring.after(after, limit)
     }
 
-    /// Lets everybody in who waits.
-    pub(super) fn go_live(&self, hub: &Hub, head: Position) {
+    /// Lets everybody in who waits for the channel.
+    pub(super) fn go_live(&self, hub: &Hub, loaded: Loaded) {
         let mut state = self.state.lock();
+        let Loaded { head, roster, cached } = loaded;
         state.phase = Phase::Live;
         state.ring.restart(head);
+        state.cached = cached;
         for (peer, confirmation) in std::mem::take(&mut state.farewells) {
             peer.queue.push(confirmation);
         }
+        let mut waiting = Vec::new();
         for (_, subscriber) in &mut state.subscribers {
-            if let Some(confirmation) = subscriber.confirmation.take() {
-                subscriber.peer.queue.push(*confirmation);
-                hub.metrics.subscribed.increment(1);
+            match subscriber.waits.take() {
+                Some(Waits::ForChannel(confirmation)) => {
+                    waiting.push((Arc::clone(&subscriber.peer), *confirmation));
+                }
+                other => subscriber.waits = other,
             }
+        }
+        for (peer, confirmation) in waiting {
+            self.confirm(hub, &state, &peer, confirmation);
+        }
+        if let Some(roster) = roster {
+            self.roster_loaded(hub, &mut state, roster);
+        }
+        drop(state);
+        self.members_changed.notify_one();
+    }
+
+    /// Tells a subscriber that it is one, and the last event of a cache channel.
+    pub(super) fn confirm(&self, hub: &Hub, state: &State, peer: &Peer, confirmation: Frame) {
+        peer.queue.push(confirmation);
+        hub.metrics.subscribed.increment(1);
+        if self.kind.is_cache() {
+            peer.queue.push(hub.cached_frame(self, state.cached.as_ref()));
         }
     }
 
-    /// Hands a record to every subscriber but the connection it came from.
-    fn deliver(&self, hub: &Hub, position: Option<Position>, record: &Arc<Record>) {
+    /// Takes a record in its place in the channel's order.
+    pub(super) fn deliver(&self, hub: &Hub, position: Option<Position>, record: &Arc<Record>) {
         let received = Instant::now();
         // Nobody can be owed the record who is not subscribed by now: it was published before.
-        let frame = (self.subscriptions() > 0).then(|| self.encode(record));
+        let frame = (self.subscriptions() > 0).then(|| self.encode(hub, position, record));
         let mut state = self.state.lock();
         if let Some(position) = position {
             state.ring.push(position, Arc::clone(record));
+        }
+        match (&record.kind, position) {
+            (RecordKind::Presence(change), _) => {
+                if let (Some(connection), Some(user)) = (&record.connection, &record.client) {
+                    let member = Member { connection: connection.clone(), user: user.clone() };
+                    let info = record.messages.first().map(|message| message.data.clone()).unwrap_or_default();
+                    self.apply_presence(hub, &mut state, change, member, info);
+                }
+                return;
+            }
+            (RecordKind::Messages, Some(position)) if self.kind.is_cache() => {
+                state.cached = Some(Cached { position, record: Arc::clone(record) });
+            }
+            (RecordKind::Messages | RecordKind::ClientEvent, _) => {}
         }
         let Some(frame) = frame.filter(|frame| frame.messages > 0) else { return };
         // One delivery of each record is measured: any more would cost every delivery. Which one goes round.
@@ -189,7 +320,7 @@ impl Channel {
         let mut size = 0_u32;
         for (index, (_, subscriber)) in state.subscribers.iter().enumerate() {
             let peer = &subscriber.peer;
-            if record.connection.as_ref().is_some_and(|connection| *connection == peer.id) {
+            if subscriber.waits.is_some() || record.connection.as_ref().is_some_and(|other| *other == peer.id) {
                 continue;
             }
             let mut frame = frame.clone();
@@ -205,18 +336,36 @@ impl Channel {
         hub.metrics.delivery_backbone.record(clock::seconds_since(record.timestamp_ms));
     }
 
-    fn encode(&self, record: &Record) -> Frame {
-        frame::texts(&pusher::encode_record(&self.name, record))
+    pub(super) fn encode(&self, hub: &Hub, position: Option<Position>, record: &Record) -> Frame {
+        let position = position.filter(|_| hub.tells_positions(&self.app));
+        frame::texts(&pusher::encode_record(&self.name, record, position))
+    }
+
+    /// Tells all subscribers how many they are in the cluster, if that is news. When to try again, if it is too early.
+    pub(super) fn tell_count(&self, count: u64) -> Option<Instant> {
+        /// Above so many subscribers each change is told no more often than this.
+        const SELDOM: (u64, Duration) = (100, Duration::from_secs(5));
+        let mut state = self.state.lock();
+        if let Some((told, at)) = state.told_count {
+            if told == count {
+                return None;
+            }
+            if count > SELDOM.0 && at.elapsed() < SELDOM.1 {
+                return Some(at + SELDOM.1);
+            }
+        }
+        state.told_count = Some((count, Instant::now()));
+        let frame = frame::text(&pusher::subscription_count(&self.name, count));
+        state.tell(&frame, None);
+        None
     }
 
     /// Ends every subscriber's connection: stock Pusher clients know no other sign that messages may be missing. They
     /// come back at once, subscribe anew, and applications that care load what they missed on `connected`.
-    fn tell_missed(&self, resumes: Position) {
+    pub(super) fn tell_missed(&self, resumes: Position) {
         let mut state = self.state.lock();
         state.ring.restart(resumes);
-        for (_, subscriber) in &state.subscribers {
-            subscriber.peer.queue.end(Ending::Missed);
-        }
+        state.end_all(Ending::Missed);
     }
 
     /// Goes back to where it came from: whoever is there is told to reconnect, whoever comes waits.
@@ -224,9 +373,7 @@ impl Channel {
         let mut state = self.state.lock();
         state.phase = Phase::Attaching;
         state.ring.stop();
-        for (_, subscriber) in &state.subscribers {
-            subscriber.peer.queue.end(Ending::Missed);
-        }
+        state.end_all(Ending::Missed);
     }
 
     /// Gives up: whoever waits is sent to another node.
@@ -234,17 +381,14 @@ impl Channel {
         let mut state = self.state.lock();
         state.phase = Phase::Ended;
         state.farewells = Vec::new();
-        for (_, subscriber) in &state.subscribers {
-            subscriber.peer.queue.end(Ending::Unavailable);
-            if subscriber.confirmation.is_some() {
-                hub.metrics.subscribe_unavailable.increment(1);
-            }
-        }
+        state.end_all(Ending::Unavailable);
+        let waiting = state.subscribers.iter().filter(|(_, subscriber)| subscriber.waits.is_some()).count();
+        hub.metrics.subscribe_unavailable.increment(waiting as u64);
         true
     }
 
     /// Ends it if nobody is subscribed.
-    fn end_if_vacant(&self) -> bool {
+    pub(super) fn end_if_vacant(&self) -> bool {
         let mut state = self.state.lock();
         if state.subscribers.is_empty() {
             state.phase = Phase::Ended;
@@ -253,103 +397,16 @@ impl Channel {
     }
 }
 
-/// The channel's task: attaches, feeds, lingers, ends.
-pub(super) async fn run(hub: Arc<Hub>, channel: Arc<Channel>) {
-    let stop = hub.stop.clone();
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = feed(&hub, &channel) => {}
-    }
-}
-
-async fn feed(hub: &Arc<Hub>, channel: &Arc<Channel>) {
-    loop {
-        let timeout = tokio::time::sleep(hub.settings.attach_timeout);
-        let (attachment, tier) = tokio::select! {
-            attached = attach(hub, channel) => attached,
-            () = timeout => {
-                tracing::warn!(app = %channel.app, channel = %channel.name, "a channel could not be attached in time");
-                hub.remove(channel, |channel| channel.fail(hub));
-                return;
-            }
-        };
-        channel.go_live(hub, attachment.head());
-        match pass_on(hub, channel, attachment, tier).await {
-            Over::Vacant => return,
-            // Other rules, other promises: continuity across the change is unknown, and said so.
-            Over::OtherTier => {
-                tracing::info!(app = %channel.app, channel = %channel.name, "attaching anew for another tier");
-                channel.start_over();
-            }
+impl State {
+    /// Hands `frame` to every confirmed subscriber but the connection `except`.
+    pub(super) fn tell(&self, frame: &Frame, except: Option<&channels::ConnectionId>) {
+        let confirmed = self.subscribers.iter().filter(|(_, subscriber)| subscriber.waits.is_none());
+        for (_, subscriber) in confirmed.filter(|(_, subscriber)| except != Some(&subscriber.peer.id)) {
+            subscriber.peer.queue.push(frame.clone());
         }
     }
-}
 
-/// Why an attachment is not needed any more.
-enum Over {
-    /// The channel has ended.
-    Vacant,
-    /// Its app wants it on another tier.
-    OtherTier,
-}
-
-/// Passes on what the attachment yields.
-async fn pass_on(hub: &Arc<Hub>, channel: &Arc<Channel>, mut attachment: Attachment, tier: Tier) -> Over {
-    // When the channel is to end, while it has no subscriber.
-    let mut ends: Option<tokio::time::Instant> = None;
-    // What happened while it was being attached.
-    channel.look();
-    loop {
-        let linger = async {
-            match ends {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            delivery = attachment.next() => match delivery {
-                Delivery::Record(position, record) => channel.deliver(hub, position, &record),
-                Delivery::Gap(gap) => tell_gap(hub, channel, gap),
-            },
-            () = channel.look.notified() => {
-                if hub.tier(channel) != tier {
-                    return Over::OtherTier;
-                }
-                let vacant = channel.subscriptions() == 0;
-                ends = vacant.then(|| tokio::time::Instant::now() + hub.settings.detach_linger);
-            }
-            () = linger => {
-                if hub.remove(channel, Channel::end_if_vacant) {
-                    return Over::Vacant;
-                }
-                ends = None;
-            }
-        }
+    fn end_all(&self, ending: Ending) {
+        self.subscribers.iter().for_each(|(_, subscriber)| subscriber.peer.queue.end(ending));
     }
-}
-
-/// Attaches, however long it takes.
-async fn attach(hub: &Hub, channel: &Channel) -> (Attachment, Tier) {
-    let mut pause = BACKOFF.0;
-    loop {
-        let tier = hub.tier(channel);
-        match hub.backbone.attach(&channel.app, &channel.name, tier).await {
-            Ok(attachment) => return (attachment, tier),
-            Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::debug!(app = %channel.app, channel = %channel.name, error, "attach failed, trying again");
-            }
-        }
-        tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
-        pause = (pause * 2).min(BACKOFF.1);
-    }
-}
-
-fn tell_gap(hub: &Hub, channel: &Channel, gap: Gap) {
-    hub.metrics.gaps.increment(1);
-    tracing::error!(
-        app = %channel.app, channel = %channel.name, after = %gap.after, resumes = %gap.resumes,
-        subscribers = channel.subscriptions(), "messages of a channel may be missing; its subscribers are told to reconnect"
-    );
-    channel.tell_missed(gap.resumes);
 }

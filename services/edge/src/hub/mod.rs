@@ -7,8 +7,12 @@
 //! header included, and every subscriber's queue gets the same bytes. Channels share nothing but a sharded map that is
 //! only touched when a subscription begins or a channel ends.
 
+mod cached;
 mod channel;
+mod feed;
+mod presence;
 mod ring;
+mod roster;
 #[cfg(test)]
 mod tests;
 
@@ -16,20 +20,25 @@ use std::collections::HashMap;
 use std::collections::hash_map::{DefaultHasher, Entry};
 use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use backbone::Backbone;
 use backbone::registry::Apps;
-use channels::{AppId, ChannelName, Position, Tier};
+use backbone::{Backbone, Bucket, Kv};
+use bytes::Bytes;
+use channels::{AppId, ChannelName, ClientId, Position, Tier};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::connections::Peer;
+use crate::membership::Membership;
 use crate::metrics::Metrics;
 use crate::occupancy::Changes;
 use crate::queue::Frame;
+use crate::webhooks::Webhooks;
+use channel::Waits;
 pub(crate) use channel::{Channel, Subscription};
 pub(crate) use ring::Replay;
 
@@ -58,29 +67,55 @@ pub(crate) struct Hub {
     /// Owns the channels' tasks.
     tasks: TaskTracker,
     stop: CancellationToken,
-    /// Where changed subscription counts are noted.
+    /// Members of presence channels.
+    roster: Kv,
+    membership: Arc<Membership>,
+    /// How many members this node has, those included that are about to leave.
+    members: AtomicUsize,
+    /// Where changed counts are noted: for the cluster, and for subscribers here.
     changes: Arc<Changes>,
+    news: Arc<Changes>,
+    webhooks: Arc<Webhooks>,
     metrics: Arc<Metrics>,
+}
+
+/// What the hub works with.
+#[derive(Clone, Debug)]
+pub(crate) struct Parts {
+    pub(crate) backbone: Backbone,
+    pub(crate) apps: Apps,
+    pub(crate) membership: Arc<Membership>,
+    pub(crate) changes: Arc<Changes>,
+    pub(crate) news: Arc<Changes>,
+    pub(crate) webhooks: Arc<Webhooks>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Hub {
     /// A hub without channels, whose tasks end with `stop`.
-    pub(crate) fn new(
-        config: &Config,
-        backbone: Backbone,
-        apps: Apps,
-        changes: Arc<Changes>,
-        metrics: Arc<Metrics>,
-        stop: CancellationToken,
-    ) -> Arc<Self> {
+    pub(crate) fn new(config: &Config, parts: Parts, stop: CancellationToken) -> Arc<Self> {
         let settings = Settings {
             ring_messages: config.ring_messages,
             ring_bytes: config.ring_bytes,
             detach_linger: config.detach_linger,
             attach_timeout: config.attach_timeout,
         };
-        let shards = std::array::from_fn(|_| Mutex::default());
-        Arc::new(Self { backbone, apps, settings, shards, tasks: TaskTracker::new(), stop, changes, metrics })
+        let Parts { backbone, apps, membership, changes, news, webhooks, metrics } = parts;
+        Arc::new(Self {
+            roster: backbone.kv(Bucket::Roster),
+            backbone,
+            apps,
+            settings,
+            shards: std::array::from_fn(|_| Mutex::default()),
+            tasks: TaskTracker::new(),
+            stop,
+            membership,
+            members: AtomicUsize::new(0),
+            changes,
+            news,
+            webhooks,
+            metrics,
+        })
     }
 
     /// Subscribes `peer`. It gets `confirmation` when every record published afterwards is sure to come, and before any
@@ -92,13 +127,35 @@ impl Hub {
         name: &ChannelName,
         confirmation: Frame,
     ) -> Subscription {
-        let mut confirmation = confirmation;
+        self.join(peer, name, Waits::ForChannel(Box::new(confirmation)), None)
+    }
+
+    /// Subscribes `peer` as a member of a presence channel: `user`, of whom `info` is known. Its confirmation says who is
+    /// there, itself included; it comes when everybody else can see it. If the channel is full, its queue is told.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        peer: &Arc<Peer>,
+        name: &ChannelName,
+        user: ClientId,
+        info: Bytes,
+    ) -> Subscription {
+        self.join(peer, name, Waits::ForEntry, Some((user, info)))
+    }
+
+    fn join(
+        self: &Arc<Self>,
+        peer: &Arc<Peer>,
+        name: &ChannelName,
+        waits: Waits,
+        member: Option<(ClientId, Bytes)>,
+    ) -> Subscription {
+        let (mut waits, mut member) = (waits, member);
         loop {
             let channel = self.channel(&peer.app, name);
-            match channel.join(self, peer, confirmation) {
+            match channel.join(self, peer, waits, member) {
                 Ok(subscription) => return subscription,
                 // It ended between the two; the next look makes a new one.
-                Err(back) => confirmation = back,
+                Err(back) => (waits, member) = back,
             }
         }
     }
@@ -117,7 +174,7 @@ impl Hub {
             Entry::Occupied(entry) => Arc::clone(entry.get()),
             Entry::Vacant(entry) => {
                 let channel = Arc::new(Channel::new(app.clone(), name.clone(), &self.settings));
-                self.tasks.spawn(channel::run(Arc::clone(self), Arc::clone(&channel)));
+                self.tasks.spawn(feed::run(Arc::clone(self), Arc::clone(&channel)));
                 Arc::clone(entry.insert(channel))
             }
         }
@@ -142,7 +199,7 @@ impl Hub {
 
     /// The tier of a channel by its app's rules as they are now. An app that is gone has nobody to serve.
     fn tier(&self, channel: &Channel) -> Tier {
-        self.apps.get(&channel.app).map(|app| app.namespaces.tier(channel.name.as_str())).unwrap_or_default()
+        self.apps.get(&channel.app).map(|app| app.tier(&channel.name)).unwrap_or_default()
     }
 
     /// Has the channels of `apps`, whose settings have changed, look at their tier again.
@@ -153,33 +210,63 @@ impl Hub {
         }
     }
 
+    /// Whether the app wants to know the positions of its events.
+    fn tells_positions(&self, app: &AppId) -> bool {
+        self.apps.get(app).is_some_and(|app| app.pusher.positions)
+    }
+
+    /// Notes that a count of the channel's has changed.
+    fn note(&self, channel: &Channel) {
+        self.changes.note(&channel.app, &channel.name);
+        let told = !channel.kind.is_presence() && !channel.name.as_str().starts_with('#');
+        if told && self.apps.get(&channel.app).is_some_and(|app| app.pusher.subscription_count) {
+            self.news.note(&channel.app, &channel.name);
+        }
+    }
+
+    /// Tells the channel's subscribers how many they are in the cluster. When to try again, if it is too early.
+    pub(crate) fn tell_count(&self, app: &AppId, name: &ChannelName, count: u64) -> Option<tokio::time::Instant> {
+        let channel = self.find(app, name).filter(|channel| !channel.kind.is_presence())?;
+        (!name.as_str().starts_with('#')).then(|| channel.tell_count(count))?.map(Into::into)
+    }
+
+    /// Whether members of this node's are still in presence channels.
+    pub(crate) fn has_members(&self) -> bool {
+        self.members.load(Ordering::Relaxed) > 0
+    }
+
+    /// Subscribed connections of this node, and users of the whole cluster if this node follows them.
+    pub(crate) fn counts(&self, app: &AppId, name: &ChannelName) -> (u64, Option<u64>) {
+        match self.find(app, name) {
+            Some(channel) => (channel.subscriptions(), channel.user_count()),
+            None => (0, None),
+        }
+    }
+
     /// Subscribed connections of this node.
     pub(crate) fn subscriptions(&self, app: &AppId, name: &ChannelName) -> u64 {
         self.find(app, name).map_or(0, |channel| channel.subscriptions())
     }
 
     /// The app's channels with subscribers on this node.
-    pub(crate) fn occupied(&self, app: &AppId) -> Vec<(ChannelName, u64)> {
+    pub(crate) fn occupied(&self, app: &AppId) -> Vec<ChannelName> {
         let mut occupied = Vec::new();
         for shard in &self.shards {
-            for channel in shard.lock().get(app).into_iter().flat_map(HashMap::values) {
-                let subscriptions = channel.subscriptions();
-                if subscriptions > 0 {
-                    occupied.push((channel.name.clone(), subscriptions));
-                }
-            }
+            let map = shard.lock();
+            let channels = map.get(app).into_iter().flat_map(HashMap::values);
+            occupied.extend(channels.filter(|channel| channel.subscriptions() > 0).map(|channel| channel.name.clone()));
         }
         occupied
     }
 
-    /// Every channel with subscribers on this node.
-    pub(crate) fn all_occupied(&self) -> Vec<Arc<Channel>> {
-        let occupied = |shard: &Mutex<Map>| -> Vec<_> {
+    /// Every presence channel that this node follows.
+    fn presence_channels(&self) -> Vec<Arc<Channel>> {
+        let presence = |shard: &Mutex<Map>| -> Vec<_> {
             let map = shard.lock();
             let channels = map.values().flat_map(HashMap::values);
-            channels.filter(|channel| channel.subscriptions() > 0).cloned().collect()
+            channels.filter(|channel| channel.kind.is_presence()).cloned().collect()
         };
-        self.shards.iter().flat_map(occupied).collect()
+        self.shards.iter().flat_map(presence).collect()
     }
 
     /// Records after `position`, if this node happens to hold all of them.

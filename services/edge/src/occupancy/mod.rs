@@ -1,131 +1,135 @@
-//! Occupancy: how many connections of the whole cluster are subscribed to each channel.
+//! Occupancy: how many connections of the whole cluster are subscribed to each channel, and how many users are in it.
 //!
 //! Every edge writes one count per channel with subscribers, under `{app}.{channel token}.{edge}`, and watches the
-//! counts of all others; a question is answered from memory. An edge's counts are believed while it holds its lease
-//! `edge/{edge}`. When the lease is gone for a whole lease time, the living edge with the smallest id removes what the
-//! dead one left. Counts of this node come straight from the hub and are exact; others lag by the writing interval.
+//! counts of all others; a question is answered from memory. An edge's counts are believed while it holds its lease.
+//! When that is gone for a whole lease time, the living edge with the smallest id removes what the dead one left. Counts
+//! of this node come straight from the hub and are exact; others lag by the writing interval.
+//!
+//! Signed-in users are counted like channels, under names no channel can have.
 
 mod cluster;
 mod report;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-use std::fmt;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use backbone::{Backbone, Bucket, Kv};
 use channels::{AppId, ChannelName};
 use parking_lot::Mutex;
+use pusher::api::Counts;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::hub::{Channel, Hub};
+use crate::hub::Hub;
+use crate::membership::Membership;
+use crate::users::Users;
 use cluster::Cluster;
 
-/// In front of an edge's id in its lease's key.
-const LEASE_PREFIX: &str = "edge/";
+/// What is counted: a channel of an app.
+pub(crate) type Counted = (AppId, ChannelName);
 
-/// An edge process, for as long as it runs: 16 hex digits.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct EdgeId(Arc<str>);
-
-impl EdgeId {
-    pub(crate) fn random() -> Self {
-        Self(format!("{:016x}", rand::random::<u64>()).into())
-    }
-}
-
-impl fmt::Debug for EdgeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Display for EdgeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// Channels whose count has changed. Each stands here once, however often it changes, so the list is no longer than
-/// the hub has channels.
+/// Channels whose count has changed. Each stands here once, however often it changes, so there are no more than the hub
+/// has had channels since they were last taken.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
-    noted: Mutex<Vec<Arc<Channel>>>,
+    noted: Mutex<HashSet<Counted>>,
     some: Notify,
 }
 
 impl Changes {
     /// Notes that the count of `channel` has changed.
-    pub(crate) fn note(&self, channel: &Arc<Channel>) {
-        if !channel.noted.swap(true, std::sync::atomic::Ordering::AcqRel) {
-            self.noted.lock().push(Arc::clone(channel));
+    pub(crate) fn note(&self, app: &AppId, channel: &ChannelName) {
+        if self.noted.lock().insert((app.clone(), channel.clone())) {
             self.some.notify_one();
         }
     }
 
+    /// Waits until something is noted.
+    pub(crate) async fn some(&self) {
+        self.some.notified().await;
+    }
+
     /// Takes what is noted. What changes from now on is noted again.
-    fn take(&self) -> Vec<Arc<Channel>> {
-        let noted = std::mem::take(&mut *self.noted.lock());
-        for channel in &noted {
-            // Read as well as written, so that the count of whoever found it set is seen by who reads it next.
-            channel.noted.swap(false, std::sync::atomic::Ordering::AcqRel);
-        }
-        noted
+    pub(crate) fn take(&self) -> HashSet<Counted> {
+        std::mem::take(&mut *self.noted.lock())
     }
 }
 
 /// The cluster's counts as this node knows them.
 #[derive(Debug)]
 pub(crate) struct Occupancy {
-    me: EdgeId,
-    backbone: Backbone,
     counts: Kv,
     hub: Arc<Hub>,
+    users: Arc<Users>,
+    membership: Arc<Membership>,
+    /// Counts of this node that are to be written.
     changes: Arc<Changes>,
+    /// Counts of the cluster, of which somebody here may want to know.
+    news: Arc<Changes>,
     cluster: Mutex<Cluster>,
     interval: Duration,
-    lease_ttl: Duration,
 }
 
 impl Occupancy {
-    /// Knows nothing of others until [`Self::run`] runs.
+    /// Knows nothing of others until [`Self::run`] runs. Has its changes from `changes`, and tells of the cluster's by
+    /// `news`.
     pub(crate) fn new(
-        backbone: Backbone,
+        backbone: &Backbone,
         hub: Arc<Hub>,
+        users: Arc<Users>,
+        membership: Arc<Membership>,
         changes: Arc<Changes>,
+        news: Arc<Changes>,
         interval: Duration,
-        lease_ttl: Duration,
     ) -> Self {
         let counts = backbone.kv(Bucket::Occupancy);
-        let me = EdgeId::random();
-        Self { me, backbone, counts, hub, changes, cluster: Mutex::default(), interval, lease_ttl }
+        Self { counts, hub, users, membership, changes, news, cluster: Mutex::default(), interval }
     }
 
     /// Writes this node's counts and follows the others' until `stop`; then removes its own.
     pub(crate) async fn run(&self, stop: CancellationToken) {
-        tokio::join!(
-            self.report(stop.clone()),
-            self.follow(Bucket::Occupancy, stop.clone()),
-            self.follow(Bucket::Leases, stop.clone()),
-            self.reap(stop),
-        );
+        tokio::join!(self.report(stop.clone()), self.follow(stop.clone()), self.reap(stop));
     }
 
-    /// Connections of the cluster subscribed to one channel.
-    pub(crate) fn subscriptions(&self, app: &AppId, channel: &ChannelName) -> u64 {
-        let others = self.cluster.lock().subscriptions(app, channel.token().as_str());
-        others + self.hub.subscriptions(app, channel)
+    /// Subscribed connections of the cluster, and users, of one channel.
+    pub(crate) fn counts(&self, app: &AppId, channel: &ChannelName) -> Counts {
+        let others = self.cluster.lock().counts(app, channel.token().as_str(), &self.membership);
+        let here = self.here(app, channel);
+        Counts { subscriptions: others.subscriptions + here.subscriptions, users: here.users.unwrap_or(others.users) }
     }
 
     /// The app's channels with subscribers anywhere, by name.
-    pub(crate) fn occupied(&self, app: &AppId) -> BTreeMap<ChannelName, u64> {
-        let mut occupied: BTreeMap<ChannelName, u64> = self.cluster.lock().occupied(app);
-        for (channel, subscriptions) in self.hub.occupied(app) {
-            *occupied.entry(channel).or_default() += subscriptions;
+    pub(crate) fn occupied(&self, app: &AppId) -> BTreeMap<ChannelName, Counts> {
+        let mut occupied = self.cluster.lock().occupied(app, &self.membership);
+        occupied.retain(|channel, _| !channel.as_str().starts_with('#'));
+        for channel in self.hub.occupied(app).into_iter().filter(|channel| !channel.as_str().starts_with('#')) {
+            let here = self.here(app, &channel);
+            let counts = occupied.entry(channel).or_default();
+            counts.subscriptions += here.subscriptions;
+            counts.users = here.users.unwrap_or(counts.users);
         }
         occupied
     }
+
+    /// What this node knows by itself.
+    fn here(&self, app: &AppId, channel: &ChannelName) -> Here {
+        match self.users.signed_in(app, channel) {
+            Some(connections) => Here { subscriptions: connections, users: None },
+            None => {
+                let (subscriptions, users) = self.hub.counts(app, channel);
+                Here { subscriptions, users }
+            }
+        }
+    }
+}
+
+/// One channel on this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Here {
+    subscriptions: u64,
+    /// Of the whole cluster, if this node follows the channel's roster.
+    users: Option<u64>,
 }

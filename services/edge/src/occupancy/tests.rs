@@ -1,43 +1,24 @@
-use backbone::{Entry, WatchEvent};
-use prost::Message as _;
-use proto::backbone::Occupancy as Count;
+use backbone::facts::{Count, CountKey};
+use backbone::{Bucket, Entry, WatchEvent};
+use channels::EdgeId;
 
 use super::*;
 use crate::config::Config;
 use crate::fixtures::{self, World};
-use crate::metrics::Metrics;
+use crate::hub::Parts;
 
 const TTL: Duration = Duration::from_secs(8);
 
 fn occupancy(world: &World) -> Arc<Occupancy> {
-    let changes = Arc::new(Changes::default());
-    let (backbone, apps, stop) = (world.backbone.clone(), world.apps.clone(), world.stop.child_token());
-    let hub =
-        Hub::new(&Config::default(), backbone.clone(), apps, Arc::clone(&changes), Arc::new(Metrics::new()), stop);
-    Arc::new(Occupancy::new(backbone, hub, changes, Duration::from_millis(10), TTL))
+    let parts = world.parts(TTL);
+    let hub = Hub::new(&Config::default(), parts.clone(), world.stop.child_token());
+    let Parts { backbone, membership, changes, news, .. } = parts;
+    let users = Arc::new(Users::new(&backbone, Arc::clone(&changes), Arc::clone(&news)));
+    Arc::new(Occupancy::new(&backbone, hub, users, membership, changes, news, Duration::from_millis(10)))
 }
 
-fn count(subscriptions: u64) -> Vec<u8> {
-    Count { version: 1, channel: "room".to_owned(), subscriptions }.encode_to_vec()
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_lost_lease_is_taken_again_with_the_next_renewal() {
-    let world = World::with(fixtures::app()).await;
-    let occupancy = occupancy(&world);
-    let running = Arc::clone(&occupancy);
-    let stop = world.stop.child_token();
-    tokio::spawn(async move { running.run(stop).await });
-    let leases = world.backbone.kv(Bucket::Leases);
-    let key = format!("{LEASE_PREFIX}{}", occupancy.me);
-    tokio::time::sleep(TTL / 8).await;
-    assert!(leases.get(&key).await.unwrap().is_some());
-    leases.remove(&key, None).await.unwrap();
-    tokio::time::sleep(TTL / 4).await;
-    assert!(leases.get(&key).await.unwrap().is_some());
-    // And it is kept.
-    tokio::time::sleep(TTL * 3).await;
-    assert!(leases.get(&key).await.unwrap().is_some());
+fn count(name: &str, subscriptions: u64, users: u64) -> Count {
+    Count { channel: ChannelName::new(name).unwrap(), subscriptions, users }
 }
 
 #[tokio::test]
@@ -45,20 +26,52 @@ async fn what_an_edge_wrote_after_it_came_back_stays() {
     let world = World::with(fixtures::app()).await;
     let occupancy = occupancy(&world);
     let counts = world.backbone.kv(Bucket::Occupancy);
-    let edge = EdgeId("00000000deadbeef".into());
+    let edge = EdgeId::from_random(0xdead_beef);
     let app = fixtures::app().id;
     for (name, comes_back) in [("gone", false), ("back", true)] {
-        let key = cluster::count_key(&app, ChannelName::new(name).unwrap().token().as_str(), &edge);
-        let revision = counts.put(&key, count(1).into()).await.unwrap();
-        let put = WatchEvent::Put(Entry { key: key.clone(), value: count(1).into(), revision });
-        occupancy.apply(Bucket::Occupancy, &mut occupancy.cluster.lock(), put);
+        let key = CountKey::new(&app, &ChannelName::new(name).unwrap(), &edge).to_key();
+        let value = count(name, 1, 0).encode();
+        let revision = counts.put(&key, value.clone()).await.unwrap();
+        let put = WatchEvent::Put(Entry { key: key.clone(), value, revision });
+        occupancy.apply(&mut occupancy.cluster.lock(), put);
         if comes_back {
             // The watch has not told us yet.
-            counts.put(&key, count(2).into()).await.unwrap();
+            counts.put(&key, count(name, 2, 0).encode()).await.unwrap();
         }
     }
     occupancy.bury(&edge).await;
     let left: Vec<_> = counts.entries().await.unwrap();
     assert_eq!(left.len(), 1);
     assert_eq!(Count::decode(left[0].value.clone()).unwrap().subscriptions, 2);
+}
+
+/// Users are counted for the whole cluster by every edge, so they do not add up: the newest word counts.
+#[tokio::test(start_paused = true)]
+async fn subscriptions_add_up_and_the_newest_knows_the_users() {
+    let world = World::with(fixtures::app()).await;
+    let occupancy = occupancy(&world);
+    let (running, joining) = (Arc::clone(&occupancy), Arc::clone(&occupancy.membership));
+    let (stop, stop_too) = (world.stop.child_token(), world.stop.child_token());
+    tokio::spawn(async move { running.run(stop).await });
+    tokio::spawn(async move { joining.run(stop_too, || false).await });
+    let app = fixtures::app().id;
+    let room = ChannelName::new("presence-room").unwrap();
+    let counts = world.backbone.kv(Bucket::Occupancy);
+    for (number, subscriptions, users, alive) in [(1, 3, 2, true), (2, 1, 3, true), (3, 9, 9, false)] {
+        let edge = EdgeId::from_random(number);
+        if alive {
+            let value = edge.to_string().into();
+            // Not renewed, but the test is over before it lapses.
+            world.backbone.lease(&backbone::facts::edge_lease_key(&edge), value, TTL).await.unwrap();
+        }
+        let key = CountKey::new(&app, &room, &edge).to_key();
+        counts.put(&key, count("presence-room", subscriptions, users).encode()).await.unwrap();
+    }
+    let known = async {
+        while occupancy.counts(&app, &room) != (Counts { subscriptions: 4, users: 3 }) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(TTL / 2, known).await.expect("the counts of living edges in time");
+    assert_eq!(occupancy.occupied(&app).into_keys().collect::<Vec<_>>(), [room]);
 }

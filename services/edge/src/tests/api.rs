@@ -1,8 +1,39 @@
 //! The signed HTTP API over real sockets.
 
+mod channels;
+mod history;
+mod users;
+
 use std::io::{BufRead as _, BufReader};
 
 use super::*;
+
+/// What a server library asks for.
+fn get(node: &Node, path: &str, parameters: &[(&str, &str)]) -> (u16, Value) {
+    node.api("GET", path, parameters, &Value::Null)
+}
+
+/// Becomes a member of a presence channel.
+fn join(client: &mut Client, channel: &str, user: &str) {
+    let data = json!({ "user_id": user }).to_string();
+    let auth = signer().channel(&client.socket_id, channel, Some(&data));
+    let data = json!({ "channel": channel, "auth": auth, "channel_data": data });
+    client.send(&json!({ "event": "pusher:subscribe", "data": data }));
+    assert_eq!(client.next()["event"], "pusher_internal:subscription_succeeded");
+}
+
+/// Takes leave. Whoever just drops a connection might be back in a moment, and stays a member for that long.
+fn leave(client: &mut Client, channel: &str) {
+    client.send(&json!({ "event": "pusher:unsubscribe", "data": { "channel": channel } }));
+}
+
+/// Becomes `user`.
+fn sign_in(client: &mut Client, user: &str) {
+    let data = json!({ "id": user }).to_string();
+    let auth = signer().user(&client.socket_id, &data);
+    client.send(&json!({ "event": "pusher:signin", "data": { "auth": auth, "user_data": data } }));
+    assert_eq!(client.next()["event"], "pusher:signin_success");
+}
 
 #[test]
 fn refusals_have_statuses_and_json() {
@@ -106,70 +137,180 @@ fn one_publish_to_a_hundred_channels() {
     assert_eq!(got, names);
 }
 
+/// Spec §5, §18 (34): in every kind of channel, one by one and in batches.
 #[test]
-fn channels_are_listed_while_occupied() {
+fn events_reach_all_but_the_one_left_out() {
     let node = Node::start(quick());
-    assert_eq!(node.api("GET", "/apps/1001/channels", &[], &Value::Null), (200, json!({ "channels": {} })));
+    let (mut sender, mut other) = (node.client(), node.client());
+    let kinds = ["room", "private-a", "private-encrypted-a", "cache-a", "private-cache-a", "private-encrypted-cache-a"];
+    for client in [&mut sender, &mut other] {
+        for channel in kinds {
+            client.subscribe(channel);
+            if channel.contains("cache-") {
+                assert_eq!(client.next()["event"], "pusher:cache_miss");
+            }
+        }
+        for channel in ["presence-a", "presence-cache-a"] {
+            join(client, channel, "u");
+            if channel.contains("cache-") {
+                assert_eq!(client.next()["event"], "pusher:cache_miss");
+            }
+        }
+        sign_in(client, "u");
+        client.subscribe("#server-to-user-u");
+    }
+    for channel in kinds.into_iter().chain(["presence-a", "presence-cache-a", "#server-to-user-u"]) {
+        let event = |data: &str, left_out: Option<&str>| json!({ "name": "e", "channels": [channel], "data": data, "socket_id": left_out });
+        let left_out = Some(sender.socket_id.as_str());
+        assert_eq!(node.api("POST", "/apps/1001/events", &[], &event("1", left_out)), (200, json!({})));
+        let batch = json!({ "batch": [event("2", left_out), event("3", None)] });
+        assert_eq!(node.api("POST", "/apps/1001/batch_events", &[], &batch), (200, json!({})));
+        for (client, expected) in [(&mut sender, ["3"].as_slice()), (&mut other, &["1", "2", "3"])] {
+            for data in expected {
+                let frame = client.next();
+                assert_eq!((&frame["channel"], &frame["data"]), (&json!(channel), &json!(data)));
+                assert_eq!(frame["user_id"], Value::Null, "nobody's");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_old_way_to_publish() {
+    let node = Node::start(quick());
     let mut client = node.client();
     client.subscribe("room");
-    client.subscribe("private-x");
-    let (_, all) = node.api("GET", "/apps/1001/channels", &[("info", "subscription_count")], &Value::Null);
-    let one = json!({ "subscription_count": 1 });
-    assert_eq!(all, json!({ "channels": { "private-x": one, "room": one } }));
-    let (_, some) = node.api("GET", "/apps/1001/channels", &[("filter_by_prefix", "priv")], &Value::Null);
-    assert_eq!(some, json!({ "channels": { "private-x": {} } }));
-    assert_eq!(node.api("GET", "/apps/1001/channels/room", &[], &Value::Null).1, json!({ "occupied": true }));
-    assert_eq!(node.api("GET", "/apps/1001/channels/none", &[], &Value::Null).1, json!({ "occupied": false }));
-    drop(client);
-    eventually(
-        || node.api("GET", "/apps/1001/channels/room", &[], &Value::Null).1 == json!({ "occupied": false }),
-        || "still occupied".to_owned(),
-    );
+    let path = "/apps/1001/channels/room/events";
+    let query = signer().request("POST", path, &[("name", "e")], b"not json", now());
+    let (status, _, answer) =
+        node.http(&request("POST", &format!("{path}?{query}"), "not json", "Connection: close\r\n"));
+    assert_eq!((status, answer.as_str()), (202, "{}"));
+    assert_eq!(client.next()["data"], "not json");
 }
 
-fn events(node: &Node, channel: &str, parameters: &[(&str, &str)]) -> (u16, Value) {
-    node.api("GET", &format!("/apps/1001/channels/{channel}/events"), parameters, &Value::Null)
-}
-
-fn data(answer: &Value) -> Vec<&str> {
-    answer["events"].as_array().unwrap().iter().map(|event| event["data"].as_str().unwrap()).collect()
-}
-
-/// With and without a subscriber: from the ring and from the backbone, the same answers.
 #[test]
-fn history_catches_up_from_a_position() {
+fn the_answer_to_an_event_tells_what_was_asked() {
     let node = Node::start(quick());
+    let (mut one, mut two) = (node.client(), node.client());
+    one.subscribe("room");
+    join(&mut one, "presence-a", "u");
+    join(&mut two, "presence-a", "u");
+    let info = "subscription_count,user_count,cache,nonsense";
+    let channels = ["room", "presence-a", "empty"];
+    let event = json!({ "name": "e", "channels": channels, "data": "x", "info": info });
+    let counts = json!({
+        "room": { "subscription_count": 1 },
+        "presence-a": { "subscription_count": 2, "user_count": 1 },
+        "empty": { "subscription_count": 0 },
+    });
+    assert_eq!(node.api("POST", "/apps/1001/events", &[], &event), (200, json!({ "channels": counts })));
+    let batch = json!({ "batch": [
+        { "name": "e", "channel": "room", "data": "x" },
+        { "name": "e", "channel": "presence-a", "data": "x", "info": "user_count" },
+    ] });
+    let answer = node.api("POST", "/apps/1001/batch_events", &[], &batch);
+    assert_eq!(answer, (200, json!({ "batch": [{}, { "user_count": 1 }] })));
+}
+
+/// A refused batch has sent nothing.
+#[test]
+fn every_limit_is_the_apps() {
+    let mut app = fixtures::app();
+    app.limits.channel_name_chars = 4;
+    app.limits.event_name_chars = 2;
+    app.limits.event_data_bytes = 4;
+    app.limits.channels_per_publish = 2;
+    app.limits.events_per_batch = 2;
+    app.limits.user_id_chars = 3;
+    app.limits.auth_timestamp_window = Duration::from_secs(60);
+    let node = Node::with_app(quick(), app);
     let mut client = node.client();
-    for channel in ["cold", "warm"] {
-        if channel == "warm" {
-            client.subscribe(channel);
-        }
-        let start = events(&node, channel, &[]).1["head"].as_str().unwrap().to_owned();
-        for i in 0..5 {
-            node.publish(channel, &i.to_string());
-        }
-        let (status, answer) = events(&node, channel, &[("after", &start)]);
-        assert_eq!((status, data(&answer)), (200, vec!["0", "1", "2", "3", "4"]));
-        assert_eq!((&answer["complete"], &answer["more"]), (&json!(true), &json!(false)));
-        assert_eq!(answer["head"], answer["events"][4]["position"]);
-        assert_eq!(answer["events"][0]["name"], "e");
-        let (_, first) = events(&node, channel, &[("after", &start), ("limit", "2")]);
-        assert_eq!((data(&first), &first["more"]), (vec!["0", "1"], &json!(true)));
-        let next = first["events"][1]["position"].as_str().unwrap();
-        let (_, rest) = events(&node, channel, &[("after", next)]);
-        assert_eq!((data(&rest), &rest["more"]), (vec!["2", "3", "4"], &json!(false)));
+    client.subscribe("room");
+    let event = |name: &str, channels: &[&str], data: &str| json!({ "name": name, "channels": channels, "data": data });
+    let fine = event("ok", &["room", "b"], "data");
+    let (events, batch_events) = ("/apps/1001/events", "/apps/1001/batch_events");
+    let batch = |events: &[&Value]| json!({ "batch": events });
+    for (path, body, status, error) in [
+        (
+            events,
+            event("e", &["rooms"], ""),
+            400,
+            r#"invalid channel "rooms": channel name is longer than 4 characters"#,
+        ),
+        (
+            events,
+            event("e", &["#server-to-user-anna"], ""),
+            400,
+            r##"invalid channel "#server-to-user-anna": user id in channel name is longer than 3 characters"##,
+        ),
+        (events, event("eee", &["room"], ""), 400, "event name must have 1 to 2 characters"),
+        (events, event("e", &["room"], "12345"), 413, "event data is larger than 4 bytes"),
+        (events, event("e", &["a", "b", "c"], ""), 400, "event names more than 2 channels"),
+        (batch_events, batch(&[&fine, &fine, &fine]), 400, "batch holds more than 2 events"),
+        (
+            batch_events,
+            batch(&[&fine, &event("e", &["room"], "12345")]),
+            413,
+            "event 1 of the batch: event data is larger than 4 bytes",
+        ),
+        (
+            "/apps/1001/users/anna/terminate_connections",
+            json!({}),
+            400,
+            "user id must have 1 to 3 characters, none of them a control character",
+        ),
+    ] {
+        assert_eq!(node.api("POST", path, &[], &body), (status, json!({ "error": error })), "{path} {body}");
     }
-    let (_, other_life) = events(&node, "warm", &[("after", "0000000000000001-5")]);
-    assert_eq!((data(&other_life), &other_life["complete"]), (vec![], &json!(false)));
-    assert_eq!(events(&node, "warm", &[("after", "x")]).0, 400);
-    assert_eq!(events(&node, "warm", &[("limit", "0")]).0, 400);
-    assert_eq!(events(&node, "tick-a", &[]).0, 400);
-    // Nor from memory, with a position of this very life.
-    let mut other = node.client();
-    other.subscribe("tick-a");
-    let head = events(&node, "warm", &[]).1["head"].as_str().unwrap().to_owned();
-    assert_eq!(events(&node, "tick-a", &[("after", &head)]).0, 400);
-    assert_eq!(events(&node, "a%20b", &[]).0, 400);
+    let late = signer().request("GET", "/apps/1001/channels", &[], b"", now() - 65);
+    let (status, _, body) =
+        node.http(&request("GET", &format!("/apps/1001/channels?{late}"), "", "Connection: close\r\n"));
+    let error = "auth_timestamp is more than 60 s from this server's clock";
+    assert_eq!((status, body), (401, json!({ "error": error }).to_string()));
+    assert_eq!(node.api("POST", batch_events, &[], &batch(&[&fine])), (200, json!({})));
+    assert_eq!(client.next()["data"], "data", "and nothing before it");
+}
+
+/// A tool in a page can use the API, and read what it is told when it is refused.
+#[test]
+fn browsers_may_ask() {
+    let node = Node::start(quick());
+    for path in ["/apps/1001/events", "/nothing"] {
+        let asked = "Origin: https://example.com\r\nAccess-Control-Request-Method: POST\r\nConnection: close\r\n";
+        let (status, head, body) = node.http(&request("OPTIONS", path, "", asked));
+        assert_eq!((status, body.as_str()), (204, ""));
+        for line in [
+            "access-control-allow-origin: *",
+            "access-control-allow-methods: get, post",
+            "access-control-allow-headers: content-type, x-pusher-library",
+        ] {
+            assert!(head.contains(line), "{head}");
+        }
+    }
+    let query = signer().request("GET", "/apps/1001/channels", &[], b"", now());
+    for (path, status) in [(format!("/apps/1001/channels?{query}"), 200), ("/apps/1001/channels".to_owned(), 401)] {
+        let (got, head, _) = node.http(&request("GET", &path, "", "Connection: close\r\n"));
+        assert_eq!(got, status);
+        assert!(head.contains("access-control-allow-origin: *"), "{head}");
+    }
+}
+
+#[test]
+fn other_methods_are_told_which_there_are() {
+    let node = Node::start(quick());
+    for (method, path, allowed) in [
+        ("GET", "/apps/1001/events", "post"),
+        ("POST", "/apps/1001/channels", "get"),
+        ("PUT", "/apps/1001/channels/a/events", "get, post"),
+        ("GET", "/users/u/terminate_connections", "post"),
+    ] {
+        let (status, head, _) = node.http(&request(method, path, "", "Connection: close\r\n"));
+        assert_eq!(status, 405, "{method} {path}");
+        assert!(
+            head.contains(&format!("allow: {allowed}\r\n")) || head.ends_with(&format!("allow: {allowed}")),
+            "{head}"
+        );
+    }
 }
 
 #[test]

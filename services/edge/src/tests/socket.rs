@@ -9,7 +9,9 @@ fn a_message_published_over_http_arrives_byte_for_byte() {
     client.subscribe("room");
     let data = "{\"a\": 1e400, \"é\":\"\\u0041 🚀\\n\"} ";
     assert_eq!(node.publish("room", data), (200, json!({})));
-    assert_eq!(client.next(), json!({ "event": "e", "channel": "room", "data": data }));
+    let mut event = client.next();
+    assert!(event["position"].take().as_str().unwrap().parse::<channels::Position>().is_ok());
+    assert_eq!(event, json!({ "event": "e", "channel": "room", "data": data, "position": null }));
     node.await_metric(r#"fanfare_publish_total{source="http",result="accepted"}"#, 1.0);
     node.await_metric(r#"fanfare_delivery_seconds_count{hop="total"}"#, 1.0);
     node.await_metric(r#"fanfare_subscriptions{kind="public"}"#, 1.0);

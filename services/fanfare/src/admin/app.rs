@@ -1,6 +1,6 @@
 //! `fanfare admin app …`
 
-use clap::{Args, Subcommand};
+use clap::{ArgAction, Args, Subcommand};
 use proto::control as wire;
 use proto::control::app_service_client::AppServiceClient;
 
@@ -51,9 +51,8 @@ pub(super) struct Create {
     /// A name for people [default: the id]
     #[arg(long)]
     name: Option<String>,
-    /// Let clients send client events
-    #[arg(long)]
-    client_events: bool,
+    #[command(flatten)]
+    switches: Switches,
     #[command(flatten)]
     bounds: Bounds,
     #[command(flatten)]
@@ -71,17 +70,49 @@ pub(super) struct Update {
     /// A name for people
     #[arg(long)]
     name: Option<String>,
-    /// Whether clients may send client events
-    #[arg(long, value_name = "BOOL", action = clap::ArgAction::Set)]
-    client_events: Option<bool>,
+    #[command(flatten)]
+    switches: Switches,
     #[command(flatten)]
     bounds: Bounds,
     /// Remove all namespaces
     #[arg(long, conflicts_with = "namespace")]
     no_namespaces: bool,
+    /// Remove all webhooks
+    #[arg(long, conflicts_with = "webhook")]
+    no_webhooks: bool,
     /// Set all limits to their defaults
     #[arg(long, conflicts_with = "limit")]
     default_limits: bool,
+}
+
+/// Switches of the Pusher surface. A switch without a value is on.
+#[derive(Args, Debug)]
+struct Switches {
+    /// Whether clients may send client events [new apps: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    client_events: Option<bool>,
+    /// Whether clients may sign in as a user [new apps: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    user_authentication: Option<bool>,
+    /// Whether subscribers are told how many subscribe to their channel [new apps: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    subscription_count: Option<bool>,
+    /// Whether signed-in users may watch which others are online [new apps: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    watchlist: Option<bool>,
+    /// Within what time a connection must sign in or join a private or presence channel to stay, or "never"
+    /// [new apps: never; without a value: 30s]
+    #[arg(
+        long,
+        value_name = "TIME",
+        num_args = 0..=1,
+        default_missing_value = "30s",
+        value_parser = arguments::authorized_connections
+    )]
+    authorized_connections: Option<u64>,
+    /// Whether delivered events carry their position, for clients that catch up [new apps: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    positions: Option<bool>,
 }
 
 /// Settings that both create and update take.
@@ -97,6 +128,11 @@ struct Bounds {
     /// A limit, as in event_data_bytes=20000; repeatable; limits that are not named get their defaults
     #[arg(long, value_name = "NAME=NUMBER", value_parser = arguments::limit)]
     limit: Vec<(String, u32)>,
+    /// A webhook, as in {"url": "https://example.com/hook", "events": ["member_added"], "prefix": "presence-",
+    /// "batch_ms": 50, "headers": {"X-Name": "value"}}, of which only the url must be there, or @FILE with such a text,
+    /// which is the place for headers that are secrets; repeatable; all of them together replace what was there
+    #[arg(long, value_name = "JSON|@FILE", value_parser = arguments::webhook)]
+    webhook: Vec<wire::Webhook>,
 }
 
 /// A request of the app service.
@@ -124,35 +160,52 @@ impl Command {
     }
 }
 
+impl Switches {
+    /// What is not given is absent, which for the server is the default or stays as it is.
+    fn message(self) -> wire::PusherSettings {
+        wire::PusherSettings {
+            client_events: self.client_events,
+            user_authentication: self.user_authentication,
+            subscription_count: self.subscription_count,
+            watchlist: self.watchlist,
+            authorized_connections_ms: self.authorized_connections,
+            positions: self.positions,
+        }
+    }
+}
+
 impl Create {
     fn message(self) -> Result<wire::CreateAppRequest, Failure> {
-        let Self { id, name, client_events, bounds, key } = self;
+        let Self { id, name, switches, bounds, key } = self;
         Ok(wire::CreateAppRequest {
             id: id.unwrap_or_default(),
             name: name.unwrap_or_default(),
-            pusher: Some(wire::PusherSettings { client_events }),
+            pusher: Some(switches.message()),
             quota: bounds.connections,
             namespaces: bounds.namespace,
             limits: arguments::limits(&bounds.limit)?,
             key: Some(key.message()?),
+            webhooks: bounds.webhook,
         })
     }
 }
 
 impl Update {
     fn message(self) -> Result<wire::UpdateAppRequest, Failure> {
-        let Self { id, revision, name, client_events, bounds, no_namespaces, default_limits } = self;
-        let namespaces = bounds.namespace;
+        let Self { id, revision, name, switches, bounds, no_namespaces, no_webhooks, default_limits } = self;
+        let (namespaces, webhooks) = (bounds.namespace, bounds.webhook);
         let limits = arguments::limits(&bounds.limit)?;
         Ok(wire::UpdateAppRequest {
             id,
             revision: revision.unwrap_or_default(),
             name,
-            pusher: client_events.map(|client_events| wire::PusherSettings { client_events }),
+            pusher: Some(switches.message()),
             quota: bounds.connections,
             limits: if default_limits { Some(wire::Limits::default()) } else { limits },
             namespaces: (no_namespaces || !namespaces.is_empty())
                 .then_some(wire::update_app_request::NamespaceList { namespaces }),
+            webhooks: (no_webhooks || !webhooks.is_empty())
+                .then_some(wire::update_app_request::WebhookList { webhooks }),
         })
     }
 }

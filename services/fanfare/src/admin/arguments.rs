@@ -1,9 +1,10 @@
-//! Arguments that are more than a word: namespaces, limits, capabilities, secrets.
+//! Arguments that are more than a word: namespaces, limits, webhooks, capabilities, secrets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use proto::control as wire;
+use serde::Deserialize;
 
 use super::Failure;
 
@@ -49,20 +50,78 @@ pub(super) fn limits(given: &[(String, u32)]) -> Result<Option<wire::Limits>, Fa
     Ok(Some(limits))
 }
 
+/// A limit's name in `control.proto`, and where it stands.
+type LimitField = (&'static str, fn(&mut wire::Limits) -> &mut Option<u32>);
+
+/// Every limit.
+const LIMITS: [LimitField; 14] = [
+    ("channel_name_chars", |limits| &mut limits.channel_name_chars),
+    ("event_name_chars", |limits| &mut limits.event_name_chars),
+    ("event_data_bytes", |limits| &mut limits.event_data_bytes),
+    ("channels_per_publish", |limits| &mut limits.channels_per_publish),
+    ("events_per_batch", |limits| &mut limits.events_per_batch),
+    ("client_events_per_second", |limits| &mut limits.client_events_per_second),
+    ("channels_per_connection", |limits| &mut limits.channels_per_connection),
+    ("presence_members", |limits| &mut limits.presence_members),
+    ("presence_user_id_chars", |limits| &mut limits.presence_user_id_chars),
+    ("presence_user_info_bytes", |limits| &mut limits.presence_user_info_bytes),
+    ("user_id_chars", |limits| &mut limits.user_id_chars),
+    ("watchlist_users", |limits| &mut limits.watchlist_users),
+    ("cache_ttl_seconds", |limits| &mut limits.cache_ttl_seconds),
+    ("auth_timestamp_window_seconds", |limits| &mut limits.auth_timestamp_window_seconds),
+];
+
 fn limit_field<'l>(limits: &'l mut wire::Limits, name: &str) -> Result<&'l mut Option<u32>, String> {
-    match name {
-        "channel_name_chars" => Ok(&mut limits.channel_name_chars),
-        "event_name_chars" => Ok(&mut limits.event_name_chars),
-        "event_data_bytes" => Ok(&mut limits.event_data_bytes),
-        "channels_per_publish" => Ok(&mut limits.channels_per_publish),
-        "events_per_batch" => Ok(&mut limits.events_per_batch),
-        "client_events_per_second" => Ok(&mut limits.client_events_per_second),
-        "channels_per_connection" => Ok(&mut limits.channels_per_connection),
-        _ => Err(format!(
-            "there is no limit {name:?}; there are channel_name_chars, event_name_chars, event_data_bytes, \
-             channels_per_publish, events_per_batch, client_events_per_second and channels_per_connection"
-        )),
+    match LIMITS.iter().find(|(known, _)| *known == name) {
+        Some((_, field)) => Ok(field(limits)),
+        None => {
+            let known: Vec<_> = LIMITS.iter().map(|(name, _)| *name).collect();
+            Err(format!("there is no limit {name:?}; there are {}", known.join(", ")))
+        }
     }
+}
+
+/// A time in milliseconds, or `never`, which is 0.
+pub(super) fn authorized_connections(text: &str) -> Result<u64, String> {
+    match text {
+        "never" => Ok(0),
+        text => {
+            let time = control::seed::short_duration(text).map_err(|error| format!("{error}, or \"never\""))?;
+            // Zero is for the word, so that nobody says "at once" and gets "never".
+            if time.is_zero() {
+                return Err("must be longer than nothing, or \"never\"".to_owned());
+            }
+            u64::try_from(time.as_millis()).map_err(|_| "is too long".to_owned())
+        }
+    }
+}
+
+/// A webhook in the form that `--output json` has.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Webhook {
+    #[serde(default)]
+    id: String,
+    url: String,
+    #[serde(default)]
+    events: Vec<String>,
+    #[serde(default)]
+    prefix: String,
+    #[serde(default)]
+    batch_ms: u64,
+    #[serde(default)]
+    headers: HashMap<String, String>,
+}
+
+/// `{"url": "https://example.com/hook", "events": ["member_added"]}`, or `@FILE` with such a text.
+pub(super) fn webhook(text: &str) -> Result<wire::Webhook, String> {
+    let json = match text.strip_prefix('@') {
+        Some(file) => std::fs::read_to_string(file).map_err(|error| format!("cannot read {file}: {error}"))?,
+        None => text.to_owned(),
+    };
+    let Webhook { id, url, events, prefix, batch_ms, headers } =
+        serde_json::from_str(&json).map_err(|error| format!("is no webhook: {error}"))?;
+    Ok(wire::Webhook { id, url, events, prefix, batch_ms, headers })
 }
 
 /// A number of connections, or `none` for no limit.

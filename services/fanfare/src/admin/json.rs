@@ -22,6 +22,12 @@ pub(super) fn text(answer: &Answer) -> String {
         Answer::Deleted => pretty(&DeleteAppResponse {}),
         Answer::KeyCreated(created) => pretty(&CreateKeyResponse::new(created)),
         Answer::KeyRevoked(key) => pretty(&RevokeKeyResponse { key: Key::new(key) }),
+        Answer::Webhooks(webhooks) => pretty(&Webhooks { webhooks: webhooks.iter().map(Webhook::new).collect() }),
+        Answer::DeadLetters(letters) => {
+            pretty(&ListDeadLettersResponse { dead_letters: letters.iter().map(DeadLetter::new).collect() })
+        }
+        Answer::Replayed(answer) => pretty(&ReplayDeadLettersResponse { replayed: answer.replayed }),
+        Answer::Forgotten(answer) => pretty(&DeleteDeadLettersResponse { deleted: answer.deleted }),
     };
     text + "\n"
 }
@@ -55,6 +61,27 @@ struct RevokeKeyResponse<'a> {
     key: Key<'a>,
 }
 
+/// The part of an app that was asked for.
+#[derive(Serialize)]
+struct Webhooks<'a> {
+    webhooks: Vec<Webhook<'a>>,
+}
+
+#[derive(Serialize)]
+struct ListDeadLettersResponse<'a> {
+    dead_letters: Vec<DeadLetter<'a>>,
+}
+
+#[derive(Serialize)]
+struct ReplayDeadLettersResponse {
+    replayed: u64,
+}
+
+#[derive(Serialize)]
+struct DeleteDeadLettersResponse {
+    deleted: u64,
+}
+
 #[derive(Serialize)]
 struct App<'a> {
     id: &'a str,
@@ -67,6 +94,7 @@ struct App<'a> {
     limits: Limits,
     created_ms: u64,
     revision: u64,
+    webhooks: Vec<Webhook<'a>>,
 }
 
 #[derive(Serialize)]
@@ -90,7 +118,12 @@ struct Operations<'a> {
 
 #[derive(Serialize)]
 struct PusherSettings {
-    client_events: bool,
+    client_events: Option<bool>,
+    user_authentication: Option<bool>,
+    subscription_count: Option<bool>,
+    watchlist: Option<bool>,
+    authorized_connections_ms: Option<u64>,
+    positions: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -114,6 +147,38 @@ struct Limits {
     events_per_batch: Option<u32>,
     client_events_per_second: Option<u32>,
     channels_per_connection: Option<u32>,
+    presence_members: Option<u32>,
+    presence_user_id_chars: Option<u32>,
+    presence_user_info_bytes: Option<u32>,
+    user_id_chars: Option<u32>,
+    watchlist_users: Option<u32>,
+    cache_ttl_seconds: Option<u32>,
+    auth_timestamp_window_seconds: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct Webhook<'a> {
+    id: &'a str,
+    url: &'a str,
+    events: &'a [String],
+    prefix: &'a str,
+    batch_ms: u64,
+    /// Sorted, unlike the message's.
+    headers: BTreeMap<&'a str, &'a str>,
+}
+
+#[derive(Serialize)]
+struct DeadLetter<'a> {
+    id: &'a str,
+    webhook_id: &'a str,
+    url: &'a str,
+    event: &'a str,
+    channel: &'a str,
+    user_id: &'a str,
+    time_ms: u64,
+    attempts: u32,
+    reason: &'a str,
+    failed_ms: u64,
 }
 
 impl<'a> CreateKeyResponse<'a> {
@@ -124,26 +189,82 @@ impl<'a> CreateKeyResponse<'a> {
 
 impl<'a> App<'a> {
     fn new(app: &'a wire::App) -> Self {
-        let limits = app.limits.unwrap_or_default();
         Self {
             id: &app.id,
             name: &app.name,
             enabled: app.enabled,
             keys: app.keys.iter().map(Key::new).collect(),
-            pusher: PusherSettings { client_events: app.pusher.unwrap_or_default().client_events },
+            pusher: PusherSettings::new(app.pusher.unwrap_or_default()),
             quota: Quota { connections: app.quota.unwrap_or_default().connections },
             namespaces: app.namespaces.iter().map(Namespace::new).collect(),
-            limits: Limits {
-                channel_name_chars: limits.channel_name_chars,
-                event_name_chars: limits.event_name_chars,
-                event_data_bytes: limits.event_data_bytes,
-                channels_per_publish: limits.channels_per_publish,
-                events_per_batch: limits.events_per_batch,
-                client_events_per_second: limits.client_events_per_second,
-                channels_per_connection: limits.channels_per_connection,
-            },
+            limits: Limits::new(app.limits.unwrap_or_default()),
             created_ms: app.created_ms,
             revision: app.revision,
+            webhooks: app.webhooks.iter().map(Webhook::new).collect(),
+        }
+    }
+}
+
+impl PusherSettings {
+    fn new(pusher: wire::PusherSettings) -> Self {
+        Self {
+            client_events: pusher.client_events,
+            user_authentication: pusher.user_authentication,
+            subscription_count: pusher.subscription_count,
+            watchlist: pusher.watchlist,
+            authorized_connections_ms: pusher.authorized_connections_ms,
+            positions: pusher.positions,
+        }
+    }
+}
+
+impl Limits {
+    fn new(limits: wire::Limits) -> Self {
+        Self {
+            channel_name_chars: limits.channel_name_chars,
+            event_name_chars: limits.event_name_chars,
+            event_data_bytes: limits.event_data_bytes,
+            channels_per_publish: limits.channels_per_publish,
+            events_per_batch: limits.events_per_batch,
+            client_events_per_second: limits.client_events_per_second,
+            channels_per_connection: limits.channels_per_connection,
+            presence_members: limits.presence_members,
+            presence_user_id_chars: limits.presence_user_id_chars,
+            presence_user_info_bytes: limits.presence_user_info_bytes,
+            user_id_chars: limits.user_id_chars,
+            watchlist_users: limits.watchlist_users,
+            cache_ttl_seconds: limits.cache_ttl_seconds,
+            auth_timestamp_window_seconds: limits.auth_timestamp_window_seconds,
+        }
+    }
+}
+
+impl<'a> Webhook<'a> {
+    fn new(webhook: &'a wire::Webhook) -> Self {
+        Self {
+            id: &webhook.id,
+            url: &webhook.url,
+            events: &webhook.events,
+            prefix: &webhook.prefix,
+            batch_ms: webhook.batch_ms,
+            headers: webhook.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
+        }
+    }
+}
+
+impl<'a> DeadLetter<'a> {
+    fn new(letter: &'a wire::DeadLetter) -> Self {
+        Self {
+            id: &letter.id,
+            webhook_id: &letter.webhook_id,
+            url: &letter.url,
+            event: &letter.event,
+            channel: &letter.channel,
+            user_id: &letter.user_id,
+            time_ms: letter.time_ms,
+            attempts: letter.attempts,
+            reason: &letter.reason,
+            failed_ms: letter.failed_ms,
         }
     }
 }

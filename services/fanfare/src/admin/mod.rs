@@ -1,7 +1,7 @@
 //! `fanfare admin`: the control plane's client for people and scripts.
 //!
 //! Owns the commands, the way to the server, what is printed and the exit codes. Deliberately knows none of the rules
-//! for apps and keys: the server checks, so that a newer one may allow more.
+//! for apps, keys and webhooks: the server checks, so that a newer one may allow more.
 //!
 //! The admin token comes from a file or the environment, never from the command line, which every user of the machine
 //! can read in the process list and which shells write to their history. The same goes for secrets of keys.
@@ -17,6 +17,7 @@ mod key;
 mod table;
 #[cfg(test)]
 mod tests;
+mod webhook;
 
 use std::error::Error as _;
 use std::path::PathBuf;
@@ -86,6 +87,9 @@ enum Action {
     /// Keys of an app
     #[command(subcommand)]
     Key(key::Command),
+    /// Webhooks of an app, and what they could not be told
+    #[command(subcommand)]
+    Webhook(webhook::Command),
 }
 
 /// What the server answered, to be printed.
@@ -97,6 +101,10 @@ enum Answer {
     Deleted,
     KeyCreated(wire::CreateKeyResponse),
     KeyRevoked(wire::Key),
+    Webhooks(Vec<wire::Webhook>),
+    DeadLetters(Vec<wire::DeadLetter>),
+    Replayed(wire::ReplayDeadLettersResponse),
+    Forgotten(wire::DeleteDeadLettersResponse),
 }
 
 /// Why a command failed; one variant per exit code.
@@ -168,6 +176,7 @@ async fn execute(command: Command, environment_token: Option<String>) -> Result<
             let request = command.request()?;
             key::send(request, client::connect(&server, endpoint, token).await?).await?
         }
+        Action::Webhook(command) => webhook::send(command, client::connect(&server, endpoint, token).await?).await?,
     };
     match output {
         Format::Table => Ok(table::text(&answer)),

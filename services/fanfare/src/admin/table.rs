@@ -1,8 +1,11 @@
 //! Answers for people. Nothing may rely on their form; scripts take `--output json`.
 
+use std::time::Duration;
+
 use proto::control as wire;
 
 use super::Answer;
+use crate::config::show_duration;
 
 /// Blanks between columns.
 const GAP: usize = 2;
@@ -19,6 +22,10 @@ pub(super) fn text(answer: &Answer) -> String {
         Answer::Deleted => "deleted\n".to_owned(),
         Answer::KeyCreated(created) => new_key(created),
         Answer::KeyRevoked(key) => format!("revoked {}\n", key.name),
+        Answer::Webhooks(webhooks) => webhook_list(webhooks),
+        Answer::DeadLetters(letters) => dead_letters(letters),
+        Answer::Replayed(answer) => format!("back in the queue: {}\n", answer.replayed),
+        Answer::Forgotten(answer) => format!("deleted: {}\n", answer.deleted),
     }
 }
 
@@ -36,19 +43,71 @@ fn app(app: &wire::App) -> String {
         ["id".to_owned(), app.id.clone()],
         ["name".to_owned(), app.name.clone()],
         ["state".to_owned(), state(app).to_owned()],
-        [
-            "client events".to_owned(),
-            if app.pusher.unwrap_or_default().client_events { "yes" } else { "no" }.to_owned(),
-        ],
         ["connections".to_owned(), connections(app)],
     ];
+    rows.extend(switches(app.pusher.unwrap_or_default()));
     rows.extend(app.keys.iter().map(|key| {
         let state = if key.revoked_ms == 0 { "" } else { " (revoked)" };
         ["key".to_owned(), format!("{}{state}: {}", key.name, capability(key))]
     }));
     rows.extend(app.namespaces.iter().map(|rule| ["namespace".to_owned(), namespace(rule)]));
+    rows.extend(app.webhooks.iter().map(|hook| ["webhook".to_owned(), webhook(hook)]));
     rows.push(["revision".to_owned(), app.revision.to_string()]);
     columns(&rows)
+}
+
+fn switches(pusher: wire::PusherSettings) -> [[String; 2]; 6] {
+    let authorized = match pusher.authorized_connections_ms() {
+        0 => "not required".to_owned(),
+        ms => format!("required within {}", time(ms)),
+    };
+    let yes_or_no = |switch: bool| if switch { "yes" } else { "no" }.to_owned();
+    [
+        ["client events".to_owned(), yes_or_no(pusher.client_events())],
+        ["user authentication".to_owned(), yes_or_no(pusher.user_authentication())],
+        ["subscription count".to_owned(), yes_or_no(pusher.subscription_count())],
+        ["watchlist".to_owned(), yes_or_no(pusher.watchlist())],
+        ["authorization".to_owned(), authorized],
+        ["positions".to_owned(), yes_or_no(pusher.positions())],
+    ]
+}
+
+/// One webhook in one line. Values of headers may be secrets, so only their names are shown.
+fn webhook(webhook: &wire::Webhook) -> String {
+    let wire::Webhook { id, url, events, prefix, batch_ms, headers: _ } = webhook;
+    let prefix = if prefix.is_empty() { String::new() } else { format!(" in {prefix}…") };
+    let batch = if *batch_ms == 0 { String::new() } else { format!(", gathered for {}", time(*batch_ms)) };
+    let headers = header_names(webhook);
+    let headers = if headers.is_empty() { String::new() } else { format!(", with {headers}") };
+    format!("{id}: {url} {}{prefix}{batch}{headers}", events.join(","))
+}
+
+fn webhook_list(webhooks: &[wire::Webhook]) -> String {
+    let mut rows = vec![["ID", "URL", "EVENTS", "PREFIX", "BATCH", "HEADERS"].map(str::to_owned)];
+    rows.extend(webhooks.iter().map(|hook| {
+        let batch = if hook.batch_ms == 0 { "no".to_owned() } else { time(hook.batch_ms) };
+        [hook.id.clone(), hook.url.clone(), hook.events.join(","), hook.prefix.clone(), batch, header_names(hook)]
+    }));
+    columns(&rows)
+}
+
+fn header_names(webhook: &wire::Webhook) -> String {
+    let mut names: Vec<_> = webhook.headers.keys().map(String::as_str).collect();
+    names.sort_unstable();
+    names.join(",")
+}
+
+fn dead_letters(letters: &[wire::DeadLetter]) -> String {
+    let mut rows = vec![["ID", "WEBHOOK", "EVENT", "CHANNEL", "USER", "ATTEMPTS", "REASON"].map(str::to_owned)];
+    rows.extend(letters.iter().map(|letter| {
+        let wire::DeadLetter { id, webhook_id, event, channel, user_id, attempts, reason, .. } = letter.clone();
+        [id, webhook_id, event, channel, user_id, attempts.to_string(), reason]
+    }));
+    columns(&rows)
+}
+
+fn time(ms: u64) -> String {
+    show_duration(Duration::from_millis(ms))
 }
 
 fn new_key(created: &wire::CreateKeyResponse) -> String {

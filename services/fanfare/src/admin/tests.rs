@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use backbone::registry::Registry;
-use backbone::{Backbone, Bucket};
+use backbone::Backbone;
+use backbone::dead_letters::Keeper;
+use channels::AppId;
 use clap::Parser;
 use control::AdminToken;
+use proto::backbone::{DeadLetter, WebhookEvent};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Notify;
@@ -24,6 +26,7 @@ struct Line {
 
 /// A running control plane.
 struct Plane {
+    backbone: Backbone,
     address: String,
     stop: Arc<Notify>,
 }
@@ -36,15 +39,15 @@ impl Drop for Plane {
 
 impl Plane {
     async fn start() -> Self {
-        let registry = Registry::new(Backbone::memory(&backbone::Config::default()).kv(Bucket::Apps));
+        let backbone = Backbone::memory(&backbone::Config::default());
         let config = control::Config::new(AdminToken::new(TOKEN).unwrap());
-        let server = control::Server::new(&config, registry).unwrap();
+        let server = control::Server::new(&config, &backbone).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let stop = Arc::new(Notify::new());
         let stopped = Arc::clone(&stop);
         tokio::spawn(async move { server.serve(listener, stopped.notified()).await });
-        Self { address, stop }
+        Self { backbone, address, stop }
     }
 
     async fn run(&self, words: &[&str]) -> Result<String, Failure> {
@@ -90,6 +93,12 @@ async fn json_is_stable_and_named_as_in_the_proto() {
     let dir = tempfile::tempdir().unwrap();
     let secret = dir.path().join("secret");
     std::fs::write(&secret, "app-secret\n").unwrap();
+    let hook = dir.path().join("hook.json");
+    let text = r#"{
+        "id": "w1", "url": "https://example.com/hook", "events": ["member_removed", "member_added"],
+        "prefix": "presence-", "batch_ms": 50, "headers": { "X-B": "2", "X-A": "1" }
+    }"#;
+    std::fs::write(&hook, text).unwrap();
     let created = plane
         .json(&[
             "app",
@@ -97,10 +106,16 @@ async fn json_is_stable_and_named_as_in_the_proto() {
             "--id=1001",
             "--name=demo",
             "--client-events",
+            "--subscription-count=true",
+            "--positions=false",
+            "--authorized-connections",
             "--connections=5",
             "--namespace=tick-=ephemeral",
             "--namespace=log-=persistent:36h",
             "--limit=event_data_bytes=20000",
+            "--limit=cache_ttl_seconds=60",
+            "--webhook",
+            &format!("@{}", hook.display()),
             "--key-name=app-key",
             "--key-secret-file",
             secret.to_str().unwrap(),
@@ -118,7 +133,14 @@ async fn json_is_stable_and_named_as_in_the_proto() {
         "name": "demo",
         "enabled": true,
         "keys": [key],
-        "pusher": { "client_events": true },
+        "pusher": {
+            "client_events": true,
+            "user_authentication": true,
+            "subscription_count": true,
+            "watchlist": false,
+            "authorized_connections_ms": 30_000,
+            "positions": false,
+        },
         "quota": { "connections": 5 },
         "namespaces": [
             { "prefix": "tick-", "tier": "TIER_EPHEMERAL", "retention_seconds": 0 },
@@ -132,9 +154,26 @@ async fn json_is_stable_and_named_as_in_the_proto() {
             "events_per_batch": 10,
             "client_events_per_second": 10,
             "channels_per_connection": 1_000,
+            "presence_members": 100,
+            "presence_user_id_chars": 128,
+            "presence_user_info_bytes": 1_024,
+            "user_id_chars": 200,
+            "watchlist_users": 100,
+            "cache_ttl_seconds": 60,
+            "auth_timestamp_window_seconds": 600,
         },
         "created_ms": 1,
         "revision": 1,
+        "webhooks": [
+            {
+                "id": "w1",
+                "url": "https://example.com/hook",
+                "events": ["member_added", "member_removed"],
+                "prefix": "presence-",
+                "batch_ms": 50,
+                "headers": { "X-A": "1", "X-B": "2" },
+            },
+        ],
     });
     assert_eq!(still(created["app"].clone()), app);
     assert_eq!(created["key"]["secret"], "app-secret");
@@ -168,6 +207,13 @@ async fn update_changes_what_it_names() {
     fails(plane.run(&["app", "update", "1", "--name=x", "--revision", &revision]).await, 1, "has changed");
     let app = plane.json(&["app", "update", "1", "--default-limits"]).await;
     assert_eq!(app["limits"]["events_per_batch"], 10);
+    let app = plane.json(&["app", "update", "1", "--watchlist", "--authorized-connections=1m30s"]).await;
+    assert_eq!((&app["pusher"]["watchlist"], &app["pusher"]["client_events"]), (&json!(true), &json!(true)));
+    assert_eq!(app["pusher"]["authorized_connections_ms"], 90_000);
+    let app =
+        plane.json(&["app", "update", "1", "--user-authentication=false", "--authorized-connections=never"]).await;
+    assert_eq!((&app["pusher"]["watchlist"], &app["pusher"]["user_authentication"]), (&json!(true), &json!(false)));
+    assert_eq!(app["pusher"]["authorized_connections_ms"], 0);
     assert_eq!(plane.json(&["app", "disable", "1"]).await["enabled"], false);
     assert_eq!(plane.json(&["app", "enable", "1"]).await["enabled"], true);
 }
@@ -176,7 +222,9 @@ async fn update_changes_what_it_names() {
 async fn tables_are_for_people() {
     let plane = Plane::start().await;
     let created = plane.run(&["app", "create", "--id=1", "--name=demo", "--key-name=k"]).await.unwrap();
-    assert!(created.contains("state          enabled\n") && created.contains("(not shown again)"), "{created}");
+    assert!(created.contains("\nstate                enabled\n") && created.contains("(not shown again)"), "{created}");
+    assert!(created.contains("\nuser authentication  yes\nsubscription count   no\n"), "{created}");
+    assert!(created.contains("\nauthorization        not required\n"), "{created}");
     plane.run(&["app", "create", "--id=1002", "--name=x"]).await.unwrap();
     plane.run(&["app", "disable", "1002"]).await.unwrap();
     assert_eq!(
@@ -188,6 +236,104 @@ async fn tables_are_for_people() {
     assert_eq!(plane.run(&["key", "revoke", "1", "k"]).await.unwrap(), "revoked k\n");
     assert!(plane.run(&["app", "get", "1"]).await.unwrap().contains("k (revoked): * on *\n"));
     assert_eq!(plane.run(&["app", "delete", "1"]).await.unwrap(), "deleted\n");
+}
+
+#[tokio::test]
+async fn webhooks_are_set_and_listed() {
+    let plane = Plane::start().await;
+    plane.run(&["app", "create", "--id=1"]).await.unwrap();
+    let hooks = [
+        r#"--webhook={"id": "a", "url": "https://a/", "events": ["cache_miss"], "headers": {"X-T": "hush"}}"#,
+        r#"--webhook={"id": "b", "url": "http://b/", "events": ["cache_miss"], "prefix": "p-", "batch_ms": 1500}"#,
+    ];
+    let shown = plane.run(&["app", "update", "1", hooks[0], hooks[1], "--authorized-connections=45s"]).await.unwrap();
+    assert!(shown.contains("\nauthorization        required within 45s\n"), "{shown}");
+    assert!(shown.contains("\nwebhook              a: https://a/ cache_miss, with X-T\n"), "{shown}");
+    assert!(shown.contains("\nwebhook              b: http://b/ cache_miss in p-…, gathered for 1500ms\n"), "{shown}");
+    let listed = plane.run(&["webhook", "list", "1"]).await.unwrap();
+    assert_eq!(
+        listed,
+        "ID  URL         EVENTS      PREFIX  BATCH   HEADERS\n\
+         a   https://a/  cache_miss          no      X-T\n\
+         b   http://b/   cache_miss  p-      1500ms\n"
+    );
+    let json = plane.json(&["webhook", "list", "1"]).await;
+    assert_eq!(json, json!({ "webhooks": plane.json(&["app", "get", "1"]).await["webhooks"] }));
+    assert_eq!(
+        (&json["webhooks"][1]["url"], &json["webhooks"][0]["headers"]["X-T"]),
+        (&json!("http://b/"), &json!("hush"))
+    );
+    let again = format!("--webhook={}", json["webhooks"][1]);
+    let app = plane.json(&["app", "update", "1", &again]).await;
+    assert_eq!(app["webhooks"], json!([json["webhooks"][1]]), "what is shown can be given, and replaces the list");
+    assert_eq!(plane.json(&["app", "update", "1", "--no-webhooks"]).await["webhooks"], json!([]));
+    fails(plane.run(&["webhook", "list", "2"]).await, 1, "there is no app 2");
+    fails(plane.run(&["app", "update", "1", r#"--webhook={"url": "x"}"#]).await, 1, "webhooks[0].url: ");
+}
+
+#[tokio::test]
+async fn dead_letters_are_listed_replayed_and_deleted() {
+    let plane = Plane::start().await;
+    plane.run(&["app", "create", "--id=1"]).await.unwrap();
+    let mut keeper = Keeper::new(&plane.backbone);
+    for (channel, failed_ms) in
+        [("presence-a", 1_700_000_000_001), ("presence-b", 1_700_000_000_002), ("c", 1_700_000_000_003)]
+    {
+        let event = WebhookEvent {
+            version: 1,
+            app_id: "1".to_owned(),
+            name: "member_added".to_owned(),
+            channel: channel.to_owned(),
+            time_ms: 1_700_000_000_000,
+            user_id: "u".to_owned(),
+            ..WebhookEvent::default()
+        };
+        let letter = DeadLetter {
+            version: 1,
+            event: Some(event),
+            webhook_id: "w".to_owned(),
+            url: "http://a/".to_owned(),
+            attempts: 9,
+            reason: "answered 500".to_owned(),
+            failed_ms,
+        };
+        keeper.add(&AppId::new("1").unwrap(), &letter).await.unwrap();
+    }
+    let json = plane.json(&["webhook", "dead-letters", "1"]).await;
+    let id = json["dead_letters"][0]["id"].as_str().unwrap();
+    let expected = json!({
+        "id": id,
+        "webhook_id": "w",
+        "url": "http://a/",
+        "event": "member_added",
+        "channel": "presence-a",
+        "user_id": "u",
+        "time_ms": 1_700_000_000_000_u64,
+        "attempts": 9,
+        "reason": "answered 500",
+        "failed_ms": 1_700_000_000_001_u64,
+    });
+    assert_eq!((&json["dead_letters"][0], json["dead_letters"].as_array().unwrap().len()), (&expected, 3));
+    let table = plane.run(&["webhook", "dead-letters", "1"]).await.unwrap();
+    assert!(
+        table
+            .starts_with("ID                              WEBHOOK  EVENT         CHANNEL     USER  ATTEMPTS  REASON\n"),
+        "{table}"
+    );
+    assert!(
+        table.contains(&format!("{id}  w        member_added  presence-a  u     9         answered 500\n")),
+        "{table}"
+    );
+
+    assert_eq!(plane.run(&["webhook", "replay", "1", id]).await.unwrap(), "back in the queue: 1\n");
+    assert_eq!(plane.json(&["webhook", "replay", "1", id]).await, json!({ "replayed": 0 }));
+    let left = plane.json(&["webhook", "dead-letters", "1"]).await;
+    let id = left["dead_letters"][0]["id"].as_str().unwrap();
+    assert_eq!(plane.json(&["webhook", "delete", "1", id]).await, json!({ "deleted": 1 }));
+    assert_eq!(plane.run(&["webhook", "delete", "1", "--all"]).await.unwrap(), "deleted: 1\n");
+    assert_eq!(plane.run(&["webhook", "replay", "1", "--all"]).await.unwrap(), "back in the queue: 0\n");
+    fails(plane.run(&["webhook", "replay", "1", "x"]).await, 1, "ids[0]: dead letter id must be");
+    fails(plane.run(&["webhook", "dead-letters", "2"]).await, 1, "there is no app 2");
 }
 
 #[tokio::test]
@@ -262,6 +408,17 @@ fn nonsense_is_refused_by_the_parser() {
         &["app", "list", "--token=secret"],
         &["app", "list", "--output=yaml"],
         &["key", "revoke", "1"],
+        &["app", "create", "--watchlist=maybe"],
+        &["app", "create", "--authorized-connections=30"],
+        &["app", "create", "--authorized-connections=0s"],
+        &["app", "create", "--webhook=https://example.com/"],
+        &["app", "create", "--webhook={}"],
+        &["app", "create", r#"--webhook={"url": "http://a/", "event": "cache_miss"}"#],
+        &["app", "create", "--webhook=@/does/not/exist"],
+        &["app", "update", "1", "--no-webhooks", r#"--webhook={"url": "http://a/"}"#],
+        &["webhook", "replay", "1"],
+        &["webhook", "delete", "1", "--all", "an-id"],
+        &["webhook", "dead-letters"],
     ] {
         assert_eq!(parse(words).map(|_| ()).unwrap_err().exit_code(), 2, "{words:?}");
     }

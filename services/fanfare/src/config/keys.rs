@@ -16,6 +16,7 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const TWO_MINUTES: Duration = Duration::from_secs(120);
+const FIVE_MINUTES: Duration = Duration::from_secs(300);
 
 /// The sections of the reference page, in order: first part of the path, and a title.
 pub(super) const SECTIONS: &[(&str, &str)] = &[
@@ -23,6 +24,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("edge", "Clients"),
     ("tls", "TLS for clients"),
     ("drain", "Stopping"),
+    ("worker", "Webhooks"),
     ("log", "Logs"),
     ("admin", "Administration"),
     ("control", "Control plane"),
@@ -61,8 +63,8 @@ pub(super) static KEYS: &[Key] = &[
     },
     Key {
         path: "seed",
-        doc: "A file of apps and keys that are created at start where they are absent. What exists is left as it is; an \
-              app that exists gets the keys it never had.",
+        doc: "A file of [apps](apps.md) and keys that are created at start where they are absent. What exists is left as \
+              it is; an app that exists gets the keys it never had.",
         default: "",
         example: "/etc/fanfare/apps.toml",
         flag: Some("seed"),
@@ -365,6 +367,15 @@ pub(super) static KEYS: &[Key] = &[
         set: Set::Count(1..=u32::MAX, |settings, count| settings.backbone.reads_per_shard = count as usize),
     },
     Key {
+        path: "backbone.webhook_queue_bytes",
+        doc: "Most bytes of webhook events that wait for a worker; more are refused. Each NATS server that holds a copy \
+              of the queue sets as much aside.",
+        default: "256MiB",
+        example: "64MiB",
+        flag: None,
+        set: Set::Size(64 * KIB..=usize::MAX, |settings, bytes| settings.backbone.webhook_queue_bytes = bytes as u64),
+    },
+    Key {
         path: "edge.max_connections",
         doc: "WebSocket connections that this node holds at one time; more are told to come back later. Each is a \
               file descriptor: `process_max_fds` must be above it.",
@@ -503,8 +514,26 @@ pub(super) static KEYS: &[Key] = &[
         set: Set::Duration(MILLISECOND..=Duration::MAX, |settings, time| settings.edge.occupancy_interval = time),
     },
     Key {
+        path: "edge.presence_grace",
+        doc: "How long a presence member stays after its connection dropped without a word, so that a client that \
+              reconnects does not leave and join for everybody to see. A client that says that it goes is gone at once.",
+        default: "3s",
+        example: "10s",
+        flag: None,
+        set: Set::Duration(Duration::ZERO..=MINUTE, |settings, time| settings.edge.presence_grace = time),
+    },
+    Key {
+        path: "edge.presence_handover",
+        doc: "How long the presence members of a node that is being stopped stay after their connections were closed, \
+              so that they can come back elsewhere unnoticed.",
+        default: "15s",
+        example: "30s",
+        flag: None,
+        set: Set::Duration(Duration::ZERO..=TWO_MINUTES, |settings, time| settings.edge.presence_handover = time),
+    },
+    Key {
         path: "edge.lease_ttl",
-        doc: "How long the subscription counts of a dead node live on.",
+        doc: "How long the subscription counts and presence members of a dead node live on.",
         default: "15s",
         example: "30s",
         flag: None,
@@ -552,5 +581,65 @@ pub(super) static KEYS: &[Key] = &[
         example: "30s",
         flag: None,
         set: Set::Duration(Duration::ZERO..=Duration::MAX, |settings, time| settings.edge.drain_duration = time),
+    },
+    Key {
+        path: "worker.webhook_allow",
+        doc: "Addresses that webhooks may go to although they are not of the public internet: ranges as in \
+              `10.20.0.0/16` and `fd00::/8`, or single ones. Without, private, loopback and link-local addresses are \
+              refused, whatever name leads to them: who may set an app's webhooks could otherwise send requests into \
+              the cluster's own network.",
+        default: "",
+        example: "10.20.0.0/16,fd00::/8",
+        flag: None,
+        set: Set::List(|settings, ranges| {
+            let range = |text: &String| text.parse().map_err(|error| format!("{text:?}: {error}"));
+            settings.worker.allow = ranges.iter().map(range).collect::<Result<_, _>>()?;
+            Ok(())
+        }),
+    },
+    Key {
+        path: "worker.webhook_ca_file",
+        doc: "PEM file with authorities that may have signed the certificates of webhooks' receivers, beside those of \
+              the system.",
+        default: "",
+        example: "/etc/fanfare/webhook-ca.pem",
+        flag: None,
+        set: Set::Path(|settings, path| settings.worker.ca_file = path),
+    },
+    Key {
+        path: "worker.webhook_timeout",
+        doc: "How long the receiver of a webhook may take for its answer, connecting included, before the request is \
+              made again.",
+        default: "10s",
+        example: "5s",
+        flag: None,
+        set: Set::Duration(MILLISECOND..=MINUTE, |settings, time| settings.worker.request_timeout = time),
+    },
+    Key {
+        path: "worker.webhook_give_up",
+        doc: "How long after an event its delivery is given up, and the event becomes a dead letter. Receivers that \
+              check the time refuse what is more than five minutes old.",
+        default: "290s",
+        example: "1m",
+        flag: None,
+        set: Set::Duration(SECOND..=FIVE_MINUTES, |settings, time| settings.worker.give_up_after = time),
+    },
+    Key {
+        path: "worker.webhook_grace",
+        doc: "How long a channel must stay vacated, and a user away, before webhooks are told. Who is back by then was \
+              never away.",
+        default: "3s",
+        example: "1s",
+        flag: None,
+        set: Set::Duration(Duration::ZERO..=MINUTE, |settings, time| settings.worker.vacated_grace = time),
+    },
+    Key {
+        path: "worker.lease_ttl",
+        doc: "How long the worker that is at work may be silent before another takes its place. An election of a NATS \
+              leader takes 4 to 9 seconds, in which nobody can say anything.",
+        default: "12s",
+        example: "30s",
+        flag: None,
+        set: Set::Duration(Duration::from_secs(2)..=Duration::MAX, |settings, time| settings.worker.lease_ttl = time),
     },
 ];

@@ -14,19 +14,21 @@ pub(crate) enum Role {
     Edge,
     /// The control plane.
     Control,
+    /// Webhooks.
+    Worker,
 }
 
 impl Role {
     /// Every role of this build.
-    pub(crate) const ALL: [Self; 2] = [Self::Edge, Self::Control];
+    pub(crate) const ALL: [Self; 3] = [Self::Edge, Self::Control, Self::Worker];
 
     /// Reads a role's name.
     pub(crate) fn parse(name: &str) -> Result<Self, String> {
         match name {
             "edge" => Ok(Self::Edge),
             "control" => Ok(Self::Control),
-            "worker" => Err("the worker role arrives with webhooks; this build has edge and control".to_owned()),
-            _ => Err(format!("{name:?} is no role: there are edge and control")),
+            "worker" => Ok(Self::Worker),
+            _ => Err(format!("{name:?} is no role: there are edge, control and worker")),
         }
     }
 }
@@ -58,6 +60,8 @@ pub(crate) struct Settings {
     pub(crate) tls_reload_interval: Duration,
     /// The control plane, without the token; [`Settings::control`] has it whole.
     pub(crate) control: Control,
+    /// The worker.
+    pub(crate) worker: worker::Config,
     /// The backbone.
     pub(crate) backbone: backbone::Config,
     /// How to reach NATS; without URLs the backbone is in memory.
@@ -117,6 +121,7 @@ impl Default for Settings {
             tls: TlsFiles::default(),
             tls_reload_interval: Duration::from_secs(10),
             control: Control::default(),
+            worker: worker::Config::default(),
             backbone: backbone::Config::default(),
             nats: backbone::NatsConfig::default(),
         }
@@ -143,6 +148,12 @@ impl Settings {
         edge::Config { tls: self.tls.pair().map(tls), ..self.edge.clone() }
     }
 
+    /// The worker's whole configuration. While clients are only on this machine, their receivers may be, too.
+    pub(crate) fn worker(&self) -> worker::Config {
+        let allow_loopback = self.worker.allow_loopback || self.listen.ip().is_loopback();
+        worker::Config { allow_loopback, ..self.worker.clone() }
+    }
+
     /// The control plane's whole configuration; `None` without a token.
     pub(crate) fn control(&self) -> Option<control::Config> {
         let tls = |(cert_file, key_file): (&PathBuf, &PathBuf)| control::Tls {
@@ -162,6 +173,7 @@ impl Settings {
         let mut problems: Vec<_> =
             self.backbone.problems().into_iter().map(|text| format!("backbone: {text}")).collect();
         problems.extend(self.edge().problems().into_iter().map(|text| format!("edge: {text}")));
+        problems.extend(self.worker.problems().into_iter().map(|text| format!("worker: {text}")));
         if self.is_in_memory() && self.roles.len() < Role::ALL.len() {
             problems.push(
                 "without nats.urls the backbone is in this process's memory, so it must run every role: \

@@ -57,6 +57,7 @@ fn the_table_repeats_the_defaults_of_the_crates() {
     settings.admin_token = Some(token.clone());
     assert_eq!(format!("{:?}", settings.control().unwrap()), format!("{:?}", control::Config::new(token)));
     assert_eq!(format!("{:?}", settings.edge()), format!("{:?}", edge::Config::default()));
+    assert_eq!(format!("{:?}", settings.worker), format!("{:?}", worker::Config::default()));
     assert_eq!(edge::TlsConfig::new("", "").reload_interval, settings.tls_reload_interval);
 }
 
@@ -152,9 +153,10 @@ fn settings_that_exclude_each_other_are_told() {
 
 #[test]
 fn roles() {
-    let both = settings("roles = ['control', 'edge', 'edge']\n", &[], &[]).unwrap();
-    assert_eq!(both.roles, [Role::Edge, Role::Control]);
-    assert!(mistakes("", &[], &[("roles", "edge,worker")]).contains("the worker role arrives with webhooks"));
+    let all = settings("roles = ['worker', 'control', 'edge', 'edge']\n", &[], &[]).unwrap();
+    assert_eq!(all.roles, [Role::Edge, Role::Control, Role::Worker]);
+    let apart = settings("", &[("FANFARE_NATS_URLS", "nats://a:1")], &[("roles", "worker")]).unwrap();
+    assert_eq!(apart.roles, [Role::Worker]);
     assert!(mistakes("", &[], &[("roles", "")]).contains("at least one role is needed"));
     let alone = settings("", &[("FANFARE_NATS_URLS", "nats://a:1, nats://b:2")], &[("roles", "edge")]).unwrap();
     assert_eq!(alone.nats.urls, ["nats://a:1", "nats://b:2"]);
@@ -224,6 +226,8 @@ fn what_is_out_of_range_or_empty_is_refused() {
         ("edge.max_connections", "4294967296", "4294967296 is too large"),
         ("edge.max_connections", "0", "0 is not between 1 and 4294967295"),
         ("log.filter", " ", "is empty"),
+        ("worker.webhook_give_up", "6m", "6m is not between 1s and 5m"),
+        ("worker.webhook_allow", "10.0.0.0/8,office", "\"office\": an address range is"),
     ] {
         let told = mistakes("", &[], &[(path, value)]);
         assert!(told.contains(&format!("{path}: {sentence}")), "{told}");

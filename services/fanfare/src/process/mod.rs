@@ -20,7 +20,7 @@ use telemetry::{Exporter, LogFilter, Readiness};
 use self::listeners::{BindError, Listeners};
 use self::signals::Signals;
 use self::tasks::{Ended, Tasks};
-use crate::config::Settings;
+use crate::config::{Role, Settings};
 
 /// On top of what roles are given to drain. Each keeps to a bound of its own below this; it is for one that is stuck,
 /// and ends the process within the 15 s that orchestrators are told to allow beyond grace and duration.
@@ -56,6 +56,9 @@ pub(crate) enum RunError {
     /// A control plane without a token.
     #[error("the control plane does not start without an admin token")]
     NoToken,
+    /// The worker cannot be put together.
+    #[error("the worker cannot start")]
+    Worker(#[from] worker::StartError),
     /// The edge cannot be put together.
     #[error("the edge cannot start")]
     Edge(#[from] edge::EdgeError),
@@ -156,12 +159,16 @@ impl Process {
             };
             tracing::info!(apps = applied.apps, keys = applied.keys, "seed applied; what was there is left as it is");
         }
-        let apps = Apps::watch(registry.clone());
+        let apps = Apps::watch(registry);
         self.background.spawn("the watch over apps", |stop| apps.run(stop));
         let monitored = (backbone.clone(), apps.clone());
         self.background.spawn("the monitor", |stop| monitor::run(monitored.0, monitored.1, check, stop));
         if let Some(listener) = control {
-            roles::control(&mut self.roles, &self.settings, listener, registry, &self.readiness)?;
+            roles::control(&mut self.roles, &self.settings, listener, &backbone, &self.readiness)?;
+        }
+        if self.settings.runs(Role::Worker) {
+            let (backbone, apps) = (backbone.clone(), apps.clone());
+            roles::worker(&mut self.roles, &self.settings, backbone, apps, &self.readiness)?;
         }
         if let Some(listener) = edge {
             roles::edge(&mut self.roles, &self.settings, listener, backbone, apps.clone(), &self.readiness)?;

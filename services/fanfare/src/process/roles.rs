@@ -1,7 +1,7 @@
 //! Starting each role.
 
 use backbone::Backbone;
-use backbone::registry::{Apps, Registry};
+use backbone::registry::Apps;
 use telemetry::Readiness;
 use tokio::net::TcpListener;
 
@@ -25,16 +25,33 @@ pub(super) fn edge(
     Ok(())
 }
 
+/// The worker. When told to stop it hands over to another.
+pub(super) fn worker(
+    tasks: &mut Tasks,
+    settings: &Settings,
+    backbone: Backbone,
+    apps: Apps,
+    readiness: &Readiness,
+) -> Result<(), RunError> {
+    let worker = worker::Worker::new(settings.worker(), backbone, apps)?;
+    let check = readiness.check("worker");
+    tasks.spawn("the worker", |stop| async move {
+        check.set_ready();
+        worker.run(stop).await;
+    });
+    Ok(())
+}
+
 /// The control plane on `listener`.
 pub(super) fn control(
     tasks: &mut Tasks,
     settings: &Settings,
     listener: TcpListener,
-    registry: Registry,
+    backbone: &Backbone,
     readiness: &Readiness,
 ) -> Result<(), RunError> {
     let config = settings.control().ok_or(RunError::NoToken)?;
-    let server = control::Server::new(&config, registry)?;
+    let server = control::Server::new(&config, backbone)?;
     let check = readiness.check("control");
     tasks.spawn("the control plane", |stop| async move {
         check.set_ready();

@@ -8,7 +8,7 @@ use crate::{InvalidName, InvalidSocketId};
 /// A refused request: a status, and a body `{"error":"…"}`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApiError {
-    /// The query string cannot be read in one way only.
+    /// The query string cannot be read, or not in one way only.
     #[error(transparent)]
     Query(#[from] MalformedQuery),
     /// The body is not JSON in UTF-8.
@@ -34,9 +34,6 @@ pub enum ApiError {
         /// Why.
         reason: InvalidName,
     },
-    /// A kind of channel that is not served yet.
-    #[error("{0} channels are not supported by this server version")]
-    NotSupported(&'static str),
     /// An event for no channel.
     #[error("event names no channel")]
     NoChannels,
@@ -58,6 +55,24 @@ pub enum ApiError {
     /// `user_count` where it does not exist.
     #[error("user_count is only available for presence channels")]
     UserCount,
+    /// Asked for the users of a channel that has none.
+    #[error("only presence channels have users")]
+    NotPresence,
+    /// Asked for the state of a server-to-user channel.
+    #[error("server-to-user channels can be published to, not asked about")]
+    UserChannel,
+    /// A user's id is empty, too long or holds control characters.
+    #[error("user id must have 1 to {limit} characters, none of them a control character")]
+    UserId {
+        /// Most characters.
+        limit: usize,
+    },
+    /// A query parameter has a value that it cannot have; says which and what it can.
+    #[error("{0}")]
+    Parameter(&'static str),
+    /// Asked for the past of a channel that stores nothing.
+    #[error("the channel has no history: its namespace is ephemeral")]
+    NoHistory,
     /// An event of a batch is wrong, and so nothing of the batch was sent.
     #[error("event {index} of the batch: {source}")]
     InBatch {
@@ -89,7 +104,7 @@ pub enum ApiError {
     /// The route exists, but not with this method.
     #[error("method not allowed, use {allowed}")]
     MethodNotAllowed {
-        /// The method that is; belongs in an `Allow` header.
+        /// The methods that are; belongs in an `Allow` header.
         allowed: &'static str,
     },
     /// An event's data is over the app's limit.
@@ -113,8 +128,8 @@ pub enum ApiError {
     /// The server cannot do it now. Nothing was done, so that it may be tried again; belongs with a `Retry-After` header.
     #[error("temporarily unavailable: nothing was done, try again")]
     Unavailable,
-    /// The backbone did not confirm in time: the events may or may not be delivered.
-    #[error("outcome unknown: the event may or may not have been published")]
+    /// The backbone did not confirm in time.
+    #[error("outcome unknown: what was asked for may or may not have been done")]
     OutcomeUnknown,
 }
 
@@ -128,12 +143,16 @@ impl ApiError {
             | Self::EventName { .. }
             | Self::ReservedEventName
             | Self::ChannelName { .. }
-            | Self::NotSupported(_)
             | Self::NoChannels
             | Self::TooManyChannels { .. }
             | Self::TooManyEvents { .. }
             | Self::SocketId(_)
-            | Self::UserCount => 400,
+            | Self::UserCount
+            | Self::NotPresence
+            | Self::UserChannel
+            | Self::UserId { .. }
+            | Self::Parameter(_)
+            | Self::NoHistory => 400,
             Self::InBatch { source, .. } => source.status(),
             Self::Unauthorized(_) => 401,
             Self::AppDisabled | Self::Forbidden { .. } => 403,

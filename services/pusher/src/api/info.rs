@@ -1,8 +1,13 @@
-//! The `info` attributes: counts that a request may ask for.
+//! The `info` attributes: what a request may ask to be told of a channel.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
-use crate::ChannelKind;
+use bytes::Bytes;
+use channels::{Access, ChannelKind};
+
+use super::text;
+use crate::json;
 
 /// The attributes a request asks for. Unknown ones are ignored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,6 +16,8 @@ pub struct Info {
     pub subscription_count: bool,
     /// `user_count`: presence channels only.
     pub user_count: bool,
+    /// `cache`: cache channels only, and only where one channel is asked for.
+    pub cache: bool,
 }
 
 /// What is known of a channel across the cluster.
@@ -22,6 +29,15 @@ pub struct Counts {
     pub users: u64,
 }
 
+/// The event that a cache channel holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cached {
+    /// Its data.
+    pub data: Bytes,
+    /// How long it will be there yet.
+    pub ttl: Duration,
+}
+
 impl Info {
     /// Reads a comma-separated list.
     pub fn parse(list: &str) -> Self {
@@ -30,17 +46,20 @@ impl Info {
             match attribute {
                 "subscription_count" => info.subscription_count = true,
                 "user_count" => info.user_count = true,
+                "cache" => info.cache = true,
                 _ => {}
             }
         }
         info
     }
 
-    /// Appends the attributes of a channel as members of an open JSON object; `separator` goes before the first.
-    pub(super) fn push_members(self, out: &mut String, mut separator: &str, kind: ChannelKind, counts: Counts) {
-        let users = self.user_count && is_presence(kind);
+    /// Appends the counts of a channel as members of an open JSON object; `separator` goes before the first.
+    /// Server-to-user channels have none.
+    pub(super) fn push_counts(self, out: &mut String, mut separator: &str, kind: ChannelKind, counts: Counts) {
+        let subscriptions = self.subscription_count && kind.access() != Access::User;
+        let users = self.user_count && kind.is_presence();
         for (wanted, name, count) in
-            [(self.subscription_count, "subscription_count", counts.subscriptions), (users, "user_count", counts.users)]
+            [(subscriptions, "subscription_count", counts.subscriptions), (users, "user_count", counts.users)]
         {
             if wanted {
                 write!(out, r#"{separator}"{name}":{count}"#).expect("a string takes all text");
@@ -52,17 +71,17 @@ impl Info {
     /// The same as an object.
     pub(super) fn push_object(self, out: &mut String, kind: ChannelKind, counts: Counts) {
         out.push('{');
-        self.push_members(out, "", kind, counts);
+        self.push_counts(out, "", kind, counts);
         out.push('}');
     }
 }
 
-/// Whether a channel of this kind has users.
-pub(super) fn is_presence(kind: ChannelKind) -> bool {
-    match kind {
-        ChannelKind::Presence => true,
-        ChannelKind::Public | ChannelKind::Private | ChannelKind::Cache | ChannelKind::User => false,
-    }
+/// Appends what a cache channel holds: the event's data without its frame, and whole seconds.
+pub(super) fn push_cached(out: &mut String, cached: Option<&Cached>) {
+    let Some(Cached { data, ttl }) = cached else { return out.push_str("null") };
+    out.push_str(r#"{"data":"#);
+    json::push_string(out, &text(data));
+    write!(out, r#","ttl":{}}}"#, ttl.as_secs()).expect("a string takes all text");
 }
 
 #[cfg(test)]
@@ -71,25 +90,42 @@ mod tests {
 
     #[test]
     fn lists() {
-        let both = Info { subscription_count: true, user_count: true };
-        assert_eq!(Info::parse("user_count,subscription_count"), both);
-        assert_eq!(Info::parse(" user_count , x,,subscription_count"), both);
-        assert_eq!(Info::parse(""), Info::default());
-        assert_eq!(Info::parse("cache,users"), Info::default());
+        let counts = Info { subscription_count: true, user_count: true, cache: false };
+        assert_eq!(Info::parse("user_count,subscription_count"), counts);
+        assert_eq!(Info::parse(" user_count , x,,subscription_count"), counts);
+        assert_eq!(Info::parse("cache,user_count,subscription_count"), Info { cache: true, ..counts });
+        for nothing in ["", "users", "Cache"] {
+            assert_eq!(Info::parse(nothing), Info::default());
+        }
     }
 
     #[test]
-    fn members_by_kind() {
-        let shown = |info: &str, kind| {
+    fn counts_by_kind() {
+        let shown = |info: &str, channel| {
             let mut out = String::new();
-            Info::parse(info).push_object(&mut out, kind, Counts { subscriptions: 3, users: 2 });
+            let counts = Counts { subscriptions: 3, users: 2 };
+            Info::parse(info).push_object(&mut out, ChannelKind::of(channel), counts);
             out
         };
-        assert_eq!(shown("", ChannelKind::Public), "{}");
-        assert_eq!(shown("user_count", ChannelKind::Public), "{}");
-        assert_eq!(shown("user_count", ChannelKind::Presence), r#"{"user_count":2}"#);
+        assert_eq!(shown("", "a"), "{}");
+        assert_eq!(shown("user_count,cache", "cache-a"), "{}");
+        assert_eq!(shown("user_count", "presence-a"), r#"{"user_count":2}"#);
         let both = "user_count,subscription_count";
-        assert_eq!(shown(both, ChannelKind::Private), r#"{"subscription_count":3}"#);
-        assert_eq!(shown(both, ChannelKind::Presence), r#"{"subscription_count":3,"user_count":2}"#);
+        assert_eq!(shown(both, "private-a"), r#"{"subscription_count":3}"#);
+        assert_eq!(shown(both, "presence-cache-a"), r#"{"subscription_count":3,"user_count":2}"#);
+        assert_eq!(shown(both, "#server-to-user-u"), "{}");
+    }
+
+    #[test]
+    fn what_is_cached() {
+        let shown = |cached: Option<Cached>| {
+            let mut out = String::new();
+            push_cached(&mut out, cached.as_ref());
+            out
+        };
+        let cached = |data: &'static [u8]| Some(Cached { data: data.into(), ttl: Duration::from_millis(59_900) });
+        assert_eq!(shown(None), "null");
+        assert_eq!(shown(cached(br#"{"a": 1}"#)), r#"{"data":"{\"a\": 1}","ttl":59}"#);
+        assert_eq!(shown(cached(&[0xff])), r#"{"data":"/w==","ttl":59}"#, "bytes as base64, as they are delivered");
     }
 }

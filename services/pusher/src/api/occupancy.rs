@@ -1,11 +1,11 @@
 //! `GET /channels` and `GET /channels/{name}`.
 
 use auth::Query;
-use channels::{App, ChannelName, Key, Operation};
+use channels::{Access, ChannelKind, ChannelName, Key, Operation};
 
-use super::info::is_presence;
-use super::{ApiError, Counts, Info};
-use crate::{ChannelKind, json, parse_channel_name};
+use super::info::push_cached;
+use super::{ApiError, Authenticated, Cached, Counts, Info};
+use crate::json;
 
 /// A checked `GET /channels`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,25 +59,33 @@ pub struct ChannelQuery {
 }
 
 impl ChannelQuery {
-    /// Checks the name from the path and reads `info`, signed by `key`, which must be allowed to subscribe: whoever may
-    /// not listen may not watch either.
-    pub fn parse(name: &str, query: &Query<'_>, app: &App, key: &Key) -> Result<Self, ApiError> {
-        let parsed = parse_channel_name(name, &app.limits);
-        let (channel, kind) = parsed.map_err(|reason| ApiError::channel_name(name, reason))?;
-        let info = Info::parse(query.get("info").unwrap_or_default());
-        if info.user_count && !is_presence(kind) {
-            return Err(ApiError::UserCount);
+    /// Checks the name from the path and reads `info`. The key must be allowed to subscribe: whoever may not listen may
+    /// not watch either.
+    pub fn parse(name: &str, signed: &Authenticated<'_>) -> Result<Self, ApiError> {
+        let (channel, kind) = signed.channel(name, Operation::Subscribe)?;
+        let info = Info::parse(signed.query.get("info").unwrap_or_default());
+        if kind.access() == Access::User {
+            return Err(ApiError::UserChannel);
         }
-        if !key.capability.permits(name, Operation::Subscribe) {
-            return Err(ApiError::Forbidden { operation: Operation::Subscribe, channel: name.to_owned() });
+        if info.user_count && !kind.is_presence() {
+            return Err(ApiError::UserCount);
         }
         Ok(Self { channel, kind, info })
     }
 
-    /// The answer; a channel that nobody knows of is vacant.
-    pub fn answer(&self, counts: Counts) -> String {
+    /// Whether the answer tells what the channel holds: it is asked for, and the channel is a cache channel.
+    pub fn wants_cached(&self) -> bool {
+        self.info.cache && self.kind.is_cache()
+    }
+
+    /// The answer; a channel that nobody knows of is vacant. `cached` counts if it is [wanted](Self::wants_cached).
+    pub fn answer(&self, counts: Counts, cached: Option<&Cached>) -> String {
         let mut out = format!(r#"{{"occupied":{}"#, counts.subscriptions > 0);
-        self.info.push_members(&mut out, ",", self.kind, counts);
+        self.info.push_counts(&mut out, ",", self.kind, counts);
+        if self.wants_cached() {
+            out.push_str(r#","cache":"#);
+            push_cached(&mut out, cached);
+        }
         out.push('}');
         out
     }
@@ -85,6 +93,9 @@ impl ChannelQuery {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use channels::App;
     use proptest::prelude::*;
 
     use super::*;
@@ -96,7 +107,11 @@ mod tests {
 
     fn channel(name: &str, query: &str) -> Result<ChannelQuery, ApiError> {
         let app = fixtures::app();
-        ChannelQuery::parse(name, &Query::parse(query).unwrap(), &app, &app.keys[0])
+        parse(name, Query::parse(query).unwrap(), &app, &app.keys[0])
+    }
+
+    fn parse(name: &str, query: Query<'_>, app: &App, key: &Key) -> Result<ChannelQuery, ApiError> {
+        ChannelQuery::parse(name, &Authenticated { app, key, query })
     }
 
     fn counts(subscriptions: u64, users: u64) -> Counts {
@@ -147,31 +162,47 @@ mod tests {
         for (name, query, counts, expected) in [
             ("a", "", counts(0, 0), r#"{"occupied":false}"#),
             ("a", "", counts(1, 0), r#"{"occupied":true}"#),
-            ("a", "info=subscription_count,cache", counts(2, 0), r#"{"occupied":true,"subscription_count":2}"#),
+            ("a", "info=subscription_count,cache,x", counts(2, 0), r#"{"occupied":true,"subscription_count":2}"#),
             ("presence-a", "info=user_count", counts(2, 1), r#"{"occupied":true,"user_count":1}"#),
+            ("cache-a", "info=cache", counts(0, 0), r#"{"occupied":false,"cache":null}"#),
+            ("cache-a", "", counts(0, 0), r#"{"occupied":false}"#),
         ] {
-            assert_eq!(channel(name, query).unwrap().answer(counts), expected);
+            assert_eq!(channel(name, query).unwrap().answer(counts, None), expected);
         }
+        let cached = Cached { data: "{}".into(), ttl: Duration::from_secs(60) };
+        assert_eq!(
+            channel("presence-cache-a", "info=cache,user_count").unwrap().answer(counts(2, 1), Some(&cached)),
+            r#"{"occupied":true,"user_count":1,"cache":{"data":"{}","ttl":60}}"#
+        );
         assert_eq!(channel("not a name", "").unwrap_err().status(), 400);
         assert_eq!(channel("#x y", "").unwrap_err().status(), 400);
+        assert_eq!(channel("#server-to-user-u", ""), Err(ApiError::UserChannel));
         let (app, publisher) = (fixtures::app(), key(KEY, capability("*", "publish")));
-        let refused = ChannelQuery::parse("a", &Query::parse("").unwrap(), &app, &publisher).unwrap_err();
+        let refused = parse("a", Query::parse("").unwrap(), &app, &publisher).unwrap_err();
         assert_eq!(refused.status(), 403);
     }
 
     proptest! {
         #[test]
-        fn any_query_has_a_json_answer(name in "\\PC{0,20}", prefix in "\\PC{0,10}", info in "[a-z_, ]{0,10}") {
-            let text = format!("info={info}&filter_by_prefix={}", percent_encoding::utf8_percent_encode(&prefix, percent_encoding::NON_ALPHANUMERIC));
+        fn any_query_has_a_json_answer(
+            name in "(presence-|cache-)?\\PC{0,20}",
+            prefix in "(presence-)?\\PC{0,10}",
+            info in "(cache|user_count|[a-z_, ]{0,10}){0,3}",
+            cached in proptest::collection::vec(any::<u8>(), 0..10),
+        ) {
+            let prefix_encoded = percent_encoding::utf8_percent_encode(&prefix, percent_encoding::NON_ALPHANUMERIC);
+            let text = format!("info={info}&filter_by_prefix={prefix_encoded}");
             let app = fixtures::app();
+            let is_json = |answer: &str| serde_json::from_str::<serde_json::Value>(answer).is_ok();
+            let cached = Cached { data: cached.into(), ttl: Duration::from_secs(1) };
             if let Ok(query) = Query::parse(&text) {
                 if let Ok(checked) = ChannelsQuery::parse(&query) {
                     let known = ChannelName::new(&format!("{prefix}x"));
                     let answer = checked.answer(&app.keys[0], known.iter().map(|name| (name, counts(1, 1))));
-                    prop_assert!(serde_json::from_str::<serde_json::Value>(&answer).is_ok());
+                    prop_assert!(is_json(&answer));
                 }
-                match ChannelQuery::parse(&name, &query, &app, &app.keys[0]) {
-                    Ok(checked) => prop_assert!(serde_json::from_str::<serde_json::Value>(&checked.answer(counts(1, 1))).is_ok()),
+                match parse(&name, query, &app, &app.keys[0]) {
+                    Ok(checked) => prop_assert!(is_json(&checked.answer(counts(1, 1), Some(&cached)))),
                     Err(error) => prop_assert_eq!(error.status(), 400),
                 }
             }

@@ -1,18 +1,18 @@
-//! `POST /events` and `POST /batch_events`.
+//! `POST /events` and `POST /batch_events`, and the old way to publish.
 //!
 //! A request is checked whole before anything of it is handed on, so that a refused one has sent nothing.
 
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use channels::{App, ChannelName, ConnectionId, Key, Limits, Message, Operation, Record, RecordKind};
+use channels::{ChannelKind, ChannelName, ConnectionId, Limits, Message, Operation, Record, RecordKind};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{ApiError, Counts, Info};
+use super::{ApiError, Authenticated, Counts, EMPTY_ANSWER, Info};
+use crate::SocketId;
 use crate::encode::is_reserved;
 use crate::json::{self, Text, Unreadable};
-use crate::{ChannelKind, SocketId, parse_channel_name};
 
 /// A checked event: the signing key may publish it on all its channels.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,23 +63,35 @@ struct RawBatch<'a> {
     batch: Vec<&'a RawValue>,
 }
 
-/// Reads the body of `POST /events`, signed by `key`.
-pub fn parse_event(body: &[u8], app: &App, key: &Key) -> Result<Event, ApiError> {
-    event(text(body)?, app, key)
+/// Reads the body of `POST /events`.
+pub fn parse_event(body: &[u8], signed: &Authenticated<'_>) -> Result<Event, ApiError> {
+    event(text(body)?, signed)
 }
 
-/// Reads the body of `POST /batch_events`, signed by `key`. Each event has one channel in practice; more are fine.
-pub fn parse_batch(body: &[u8], app: &App, key: &Key) -> Result<Vec<Event>, ApiError> {
+/// Reads the body of `POST /batch_events`. Each event has one channel in practice; more are fine.
+pub fn parse_batch(body: &[u8], signed: &Authenticated<'_>) -> Result<Vec<Event>, ApiError> {
     const SHAPE: &str = r#"body must be an object with "batch": an array of events"#;
     let RawBatch { batch } = object(text(body)?, SHAPE)?;
-    let limit = app.limits.events_per_batch;
+    let limit = signed.app.limits.events_per_batch;
     if batch.len() > limit {
         return Err(ApiError::TooManyEvents { limit });
     }
     let events = batch.iter().enumerate().map(|(index, raw)| {
-        event(raw.get(), app, key).map_err(|source| ApiError::InBatch { index, source: Box::new(source) })
+        event(raw.get(), signed).map_err(|source| ApiError::InBatch { index, source: Box::new(source) })
     });
     events.collect()
+}
+
+/// Reads `POST /channels/{channel}/events`, which old libraries call: name and excluded connection are in the query, the
+/// body is the data.
+pub fn parse_channel_event(channel: &str, body: &[u8], signed: &Authenticated<'_>) -> Result<Event, ApiError> {
+    const NAME: &str = "name must be the event's name";
+    let name = signed.query.get("name").ok_or(ApiError::Parameter(NAME))?;
+    let data = std::str::from_utf8(body).map_err(|_| ApiError::Shape("event data must be UTF-8"))?;
+    let (channel, _) = signed.channel(channel, Operation::Publish)?;
+    let message = message(name, data.to_owned(), "", &signed.app.limits)?;
+    let exclude = signed.query.get("socket_id").map(SocketId::parse).transpose()?;
+    Ok(Event { message, channels: vec![channel], exclude: exclude.map(ConnectionId::from), info: None })
 }
 
 fn text(body: &[u8]) -> Result<&str, ApiError> {
@@ -93,21 +105,30 @@ fn object<'a, T: Deserialize<'a>>(text: &'a str, shape: &'static str) -> Result<
     })
 }
 
-fn event(text: &str, app: &App, key: &Key) -> Result<Event, ApiError> {
+fn event(text: &str, signed: &Authenticated<'_>) -> Result<Event, ApiError> {
     const SHAPE: &str = r#"an event must be an object with the string "name", "data", and "channels" (an array of strings) or "channel" (a string); "socket_id" and "info" may be strings"#;
     let raw: RawEvent<'_> = object(text, SHAPE)?;
-    let limits = &app.limits;
-    let message = message(&raw, limits)?;
-    let channels = destinations(&raw, app, key)?;
+    let (data, encoding) = data(raw.data.ok_or(ApiError::Shape(r#"event has no "data""#))?.get())?;
+    let message = message(&raw.name.0, data, encoding, &signed.app.limits)?;
+    let channels = destinations(&raw, signed)?;
     let exclude = raw.socket_id.as_ref().map(|id| SocketId::parse(&id.0)).transpose()?.map(ConnectionId::from);
     let info = raw.info.as_ref().map(|list| Info::parse(&list.0));
     Ok(Event { message, channels, exclude, info })
 }
 
-/// The data as documented is a string. Hand-made clients post other JSON, which then travels as JSON text, without white
-/// space but otherwise as written, and reaches Pusher subscribers as a string of it.
-fn message(raw: &RawEvent<'_>, limits: &Limits) -> Result<Message, ApiError> {
-    let name = raw.name.0.as_ref();
+/// Data and how it is encoded. As documented it is a string. Hand-made clients post other JSON, which then travels as
+/// JSON text, without white space but otherwise as written, and reaches Pusher subscribers as a string of it.
+fn data(json: &str) -> Result<(String, &'static str), ApiError> {
+    if json.starts_with('"') {
+        // The syntax was checked with the body; half a surrogate pair is all that can still be wrong.
+        let text = serde_json::from_str(json).map_err(|_| ApiError::Shape(r#""data" is not Unicode"#))?;
+        Ok((text, ""))
+    } else {
+        Ok((json::compact(json), "json"))
+    }
+}
+
+fn message(name: &str, data: String, encoding: &str, limits: &Limits) -> Result<Message, ApiError> {
     let limit = limits.event_name_chars;
     if name.is_empty() || name.chars().count() > limit {
         return Err(ApiError::EventName { limit });
@@ -115,14 +136,6 @@ fn message(raw: &RawEvent<'_>, limits: &Limits) -> Result<Message, ApiError> {
     if is_reserved(name) {
         return Err(ApiError::ReservedEventName);
     }
-    let data = raw.data.ok_or(ApiError::Shape(r#"event has no "data""#))?.get();
-    let (data, encoding) = if data.starts_with('"') {
-        // The syntax was checked with the body; half a surrogate pair is all that can still be wrong.
-        let text: String = serde_json::from_str(data).map_err(|_| ApiError::Shape(r#""data" is not Unicode"#))?;
-        (text, "")
-    } else {
-        (json::compact(data), "json")
-    };
     let limit = limits.event_data_bytes;
     if data.len() > limit {
         return Err(ApiError::DataTooLarge { limit });
@@ -130,9 +143,9 @@ fn message(raw: &RawEvent<'_>, limits: &Limits) -> Result<Message, ApiError> {
     Ok(Message { name: Some(name.to_owned()), data: data.into(), encoding: encoding.to_owned(), extras: Bytes::new() })
 }
 
-fn destinations(raw: &RawEvent<'_>, app: &App, key: &Key) -> Result<Vec<ChannelName>, ApiError> {
+fn destinations(raw: &RawEvent<'_>, signed: &Authenticated<'_>) -> Result<Vec<ChannelName>, ApiError> {
     let names: Vec<&str> = raw.channels.iter().flatten().chain(&raw.channel).map(|text| text.0.as_ref()).collect();
-    let limit = app.limits.channels_per_publish;
+    let limit = signed.app.limits.channels_per_publish;
     if names.is_empty() {
         return Err(ApiError::NoChannels);
     }
@@ -142,14 +155,7 @@ fn destinations(raw: &RawEvent<'_>, app: &App, key: &Key) -> Result<Vec<ChannelN
     let mut channels = Vec::with_capacity(names.len());
     let mut seen = BTreeSet::new();
     for name in names {
-        let parsed = parse_channel_name(name, &app.limits);
-        let (channel, kind) = parsed.map_err(|reason| ApiError::channel_name(name, reason))?;
-        if !kind.supported() {
-            return Err(ApiError::NotSupported(kind.word()));
-        }
-        if !key.capability.permits(name, Operation::Publish) {
-            return Err(ApiError::Forbidden { operation: Operation::Publish, channel: name.to_owned() });
-        }
+        let (channel, _) = signed.channel(name, Operation::Publish)?;
         if seen.insert(name) {
             channels.push(channel);
         }
@@ -159,7 +165,7 @@ fn destinations(raw: &RawEvent<'_>, app: &App, key: &Key) -> Result<Vec<ChannelN
 
 /// The answer to an accepted event: `{}`, or with `info` the counts of its channels.
 pub fn event_answer(event: &Event, mut counts: impl FnMut(&ChannelName) -> Counts) -> String {
-    let Some(info) = event.info else { return "{}".to_owned() };
+    let Some(info) = event.info else { return EMPTY_ANSWER.to_owned() };
     let mut out = String::from(r#"{"channels":{"#);
     for (index, channel) in event.channels.iter().enumerate() {
         if index > 0 {
@@ -177,7 +183,7 @@ pub fn event_answer(event: &Event, mut counts: impl FnMut(&ChannelName) -> Count
 /// index.
 pub fn batch_answer(events: &[Event], mut counts: impl FnMut(&ChannelName) -> Counts) -> String {
     if events.iter().all(|event| event.info.is_none()) {
-        return "{}".to_owned();
+        return EMPTY_ANSWER.to_owned();
     }
     let mut out = String::from(r#"{"batch":["#);
     for (index, event) in events.iter().enumerate() {
@@ -188,7 +194,7 @@ pub fn batch_answer(events: &[Event], mut counts: impl FnMut(&ChannelName) -> Co
             (Some(info), Some(channel)) => {
                 info.push_object(&mut out, ChannelKind::of(channel.as_str()), counts(channel));
             }
-            (None, _) | (_, None) => out.push_str("{}"),
+            (None, _) | (_, None) => out.push_str(EMPTY_ANSWER),
         }
     }
     out.push_str("]}");

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::json::{self, Text, Unreadable};
+use crate::json::{self, Signed, Text, Unreadable};
 
 /// Most characters of a client's own text that an error gives back to it.
 const ECHO_CHARS: usize = 100;
@@ -19,7 +19,7 @@ pub(crate) enum ClientFrame<'a> {
     Pong,
     Subscribe(Subscribe<'a>),
     Unsubscribe { channel: Cow<'a, str> },
-    SignIn,
+    SignIn(SignIn<'a>),
     Event(ClientEvent<'a>),
 }
 
@@ -29,6 +29,17 @@ pub(crate) struct Subscribe<'a> {
     pub(crate) channel: Cow<'a, str>,
     /// Empty if absent: pusher-js sends it empty for public channels.
     pub(crate) auth: Cow<'a, str>,
+    /// The characters that describe a presence member; `None` if absent or null.
+    pub(crate) channel_data: Option<Cow<'a, str>>,
+}
+
+/// `pusher:signin`.
+#[derive(Debug)]
+pub(crate) struct SignIn<'a> {
+    /// Empty if absent.
+    pub(crate) auth: Cow<'a, str>,
+    /// The characters that describe the user.
+    pub(crate) user_data: Cow<'a, str>,
 }
 
 /// An event for the other subscribers.
@@ -63,12 +74,17 @@ struct RawFrame<'a> {
     data: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
-struct SubscriptionData<'a> {
+/// What `data` of the `pusher:` events may hold.
+#[derive(Default, Deserialize)]
+struct Members<'a> {
     #[serde(borrow)]
-    channel: Text<'a>,
+    channel: Option<Text<'a>>,
     #[serde(borrow)]
     auth: Option<Text<'a>>,
+    #[serde(borrow)]
+    channel_data: Option<Signed<'a>>,
+    #[serde(borrow)]
+    user_data: Option<Signed<'a>>,
 }
 
 impl<'a> ClientFrame<'a> {
@@ -81,15 +97,26 @@ impl<'a> ClientFrame<'a> {
         match frame.event.0.as_ref() {
             "pusher:ping" => Ok(Self::Ping),
             "pusher:pong" => Ok(Self::Pong),
-            "pusher:signin" => Ok(Self::SignIn),
             "pusher:subscribe" => {
-                let data = subscription_data("pusher:subscribe", frame.data)?;
-                let auth = data.auth.map_or(Cow::Borrowed(""), |auth| auth.0);
-                Ok(Self::Subscribe(Subscribe { channel: data.channel.0, auth }))
+                let data = Members::read(frame.data);
+                let missing = Unusable::MissingMember { event: "pusher:subscribe", member: "data.channel" };
+                Ok(Self::Subscribe(Subscribe {
+                    channel: data.channel.ok_or(missing)?.0,
+                    auth: data.auth.map_or(Cow::Borrowed(""), |auth| auth.0),
+                    channel_data: data.channel_data.map(|data| data.0),
+                }))
             }
             "pusher:unsubscribe" => {
-                let data = subscription_data("pusher:unsubscribe", frame.data)?;
-                Ok(Self::Unsubscribe { channel: data.channel.0 })
+                let missing = Unusable::MissingMember { event: "pusher:unsubscribe", member: "data.channel" };
+                Ok(Self::Unsubscribe { channel: Members::read(frame.data).channel.ok_or(missing)?.0 })
+            }
+            "pusher:signin" => {
+                let data = Members::read(frame.data);
+                let missing = Unusable::MissingMember { event: "pusher:signin", member: "data.user_data" };
+                Ok(Self::SignIn(SignIn {
+                    auth: data.auth.map_or(Cow::Borrowed(""), |auth| auth.0),
+                    user_data: data.user_data.ok_or(missing)?.0,
+                }))
             }
             name if name.starts_with("client-") => match frame.channel {
                 Some(channel) => {
@@ -102,17 +129,26 @@ impl<'a> ClientFrame<'a> {
     }
 }
 
-fn subscription_data<'a>(event: &'static str, data: Option<&'a RawValue>) -> Result<SubscriptionData<'a>, Unusable> {
-    let missing = Unusable::MissingMember { event, member: "data.channel" };
-    let Some(data) = data.map(RawValue::get) else { return Err(missing) };
-    if !data.starts_with('"') {
-        return json::object(data).map_err(|_| missing);
+impl<'a> Members<'a> {
+    /// Reads `data`; nothing is in it if it is neither an object nor a string holding one, or holds what cannot be
+    /// meant.
+    fn read(data: Option<&'a RawValue>) -> Self {
+        let data = data.map_or("", RawValue::get);
+        if !data.starts_with('"') {
+            return json::object(data).unwrap_or_default();
+        }
+        let Ok(inner) = serde_json::from_str::<String>(data) else { return Self::default() };
+        json::object::<Members<'_>>(&inner).map(Members::into_owned).unwrap_or_default()
     }
-    let Ok(inner) = serde_json::from_str::<String>(data) else { return Err(missing) };
-    let owned = |text: Text<'_>| Text(Cow::Owned(text.0.into_owned()));
-    match json::object::<SubscriptionData<'_>>(&inner) {
-        Ok(inner) => Ok(SubscriptionData { channel: owned(inner.channel), auth: inner.auth.map(owned) }),
-        Err(Unreadable::Syntax | Unreadable::Shape) => Err(missing),
+
+    fn into_owned<'b>(self) -> Members<'b> {
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        Members {
+            channel: self.channel.map(|text| Text(owned(text.0))),
+            auth: self.auth.map(|text| Text(owned(text.0))),
+            channel_data: self.channel_data.map(|text| Signed(owned(text.0))),
+            user_data: self.user_data.map(|text| Signed(owned(text.0))),
+        }
     }
 }
 
@@ -126,8 +162,11 @@ mod tests {
         match ClientFrame::parse(text) {
             Ok(ClientFrame::Ping) => "ping".to_owned(),
             Ok(ClientFrame::Pong) => "pong".to_owned(),
-            Ok(ClientFrame::SignIn) => "signin".to_owned(),
-            Ok(ClientFrame::Subscribe(s)) => format!("subscribe {} {:?}", s.channel, s.auth),
+            Ok(ClientFrame::SignIn(s)) => format!("signin {:?} {}", s.auth, s.user_data),
+            Ok(ClientFrame::Subscribe(s)) => {
+                let data = s.channel_data.map(|data| format!(" {data}")).unwrap_or_default();
+                format!("subscribe {} {:?}{data}", s.channel, s.auth)
+            }
             Ok(ClientFrame::Unsubscribe { channel }) => format!("unsubscribe {channel}"),
             Ok(ClientFrame::Event(e)) => {
                 format!("event {} {} {}", e.name, e.channel, e.data.map_or("nothing", RawValue::get))
@@ -146,7 +185,25 @@ mod tests {
             (r#"{"event":"pusher:subscribe","data":{"channel":"a"}}"#, r#"subscribe a """#),
             (r#"{"event":"pusher:subscribe","data":{"channel":"a","auth":null}}"#, r#"subscribe a """#),
             (r#"{"event":"pusher:subscribe","data":"{\"channel\":\"a\",\"auth\":\"k:f\"}"}"#, r#"subscribe a "k:f""#),
+            (r#"{"event":"pusher:subscribe","data":{"channel":"a","channel_data":null}}"#, r#"subscribe a """#),
+            (
+                r#"{"event":"pusher:subscribe","data":{"auth":"k:f","channel":"a","channel_data":"{ \"user_id\":\"\u00e9\"}"}}"#,
+                r#"subscribe a "k:f" { "user_id":"é"}"#,
+            ),
+            (
+                r#"{"event":"pusher:subscribe","data":{"channel":"a","channel_data":{ "user_id":"\u00e9"}}}"#,
+                r#"subscribe a "" { "user_id":"\u00e9"}"#,
+            ),
+            (
+                r#"{"event":"pusher:subscribe","data":"{\"channel\":\"a\",\"channel_data\":\"{\\\"user_id\\\":1}\"}"}"#,
+                r#"subscribe a "" {"user_id":1}"#,
+            ),
             (r#"{"event":"pusher:unsubscribe","data":{"channel":"a"}}"#, "unsubscribe a"),
+            (
+                r#"{"event":"pusher:signin","data":{"auth":"k:f","user_data":"{\"id\":\"u\"}"}}"#,
+                r#"signin "k:f" {"id":"u"}"#,
+            ),
+            (r#"{"event":"pusher:signin","data":{"user_data":""}}"#, r#"signin "" "#),
             (r#"{"event":"client-x","channel":"a","data":{ "n" : 1e400 }}"#, r#"event client-x a { "n" : 1e400 }"#),
             (r#"{"event":"client-x","channel":"a","data":"\u00e9"}"#, r#"event client-x a "\u00e9""#),
             (r#"{"event":"client-x","channel":"a"}"#, "event client-x a nothing"),
@@ -175,7 +232,13 @@ mod tests {
             (r#"{"event":"pusher:subscribe","data":"a"}"#, &subscribe),
             (r#"{"event":"pusher:subscribe","data":"\ud800"}"#, &subscribe),
             (r#"{"event":"pusher:subscribe","data":{"channel":1}}"#, &subscribe),
+            (r#"{"event":"pusher:subscribe","data":{"channel":"a","channel_data":"\ud800"}}"#, &subscribe),
             (r#"{"event":"pusher:unsubscribe","data":{}}"#, &needs_channel("pusher:unsubscribe")),
+            (r#"{"event":"pusher:signin"}"#, r#"pusher:signin needs the string member "data.user_data""#),
+            (
+                r#"{"event":"pusher:signin","data":{"auth":"k:f"}}"#,
+                r#"pusher:signin needs the string member "data.user_data""#,
+            ),
             (r#"{"event":"client-x","data":1}"#, r#"a client event needs the string member "channel""#),
             (r#"{"event":"pusher:nonsense"}"#, "Unsupported event received on socket: pusher:nonsense"),
             (r#"{"event":"Client-x","channel":"a"}"#, "Unsupported event received on socket: Client-x"),

@@ -1,9 +1,12 @@
 //! Frames: the JSON objects in WebSocket text frames, either way.
 
 mod client;
+mod presence;
 mod server;
 
-pub(crate) use client::{ClientEvent, ClientFrame, Subscribe, Unusable};
+pub(crate) use client::{ClientEvent, ClientFrame, SignIn, Subscribe, Unusable};
+pub use presence::{member_added, member_removed, presence_succeeded};
 pub(crate) use server::{
-    connection_established, error, event_with_json, event_with_string, pong, subscription_error, subscription_succeeded,
+    Event, connection_established, error, pong, signin_success, subscription_error, subscription_succeeded,
 };
+pub use server::{cache_miss, subscription_count, watchlist_events};

@@ -1,9 +1,13 @@
 //! What the server sends. `data` is a string holding JSON wherever the protocol says so ("double encoding"); errors are
 //! the exception, their `data` is an object.
 
+use std::fmt::Write as _;
+
+use channels::{ChannelName, ClientId, EventPosition};
+
 use crate::json::{push_string, string};
 
-const SUBSCRIPTION_SUCCEEDED: &str = "pusher_internal:subscription_succeeded";
+pub(super) const SUBSCRIPTION_SUCCEEDED: &str = "pusher_internal:subscription_succeeded";
 
 /// The greeting: always the first frame. pusher-js refuses an activity timeout of 0.
 pub(crate) fn connection_established(socket_id: &str, activity_timeout_seconds: u64) -> String {
@@ -19,7 +23,46 @@ pub(crate) fn pong() -> String {
 /// The promise that everything published from now on will come. It has `data` even where there is nothing to say, which
 /// the Java client needs.
 pub(crate) fn subscription_succeeded(channel: &str) -> String {
-    event_with_json(SUBSCRIPTION_SUCCEEDED, channel, r#""{}""#)
+    Event::new(SUBSCRIPTION_SUCCEEDED, channel, 4).json(r#""{}""#)
+}
+
+/// How many connections are subscribed to `channel`.
+pub fn subscription_count(channel: &ChannelName, count: u64) -> String {
+    let data = format!(r#"{{"subscription_count":{count}}}"#);
+    Event::new("pusher_internal:subscription_count", channel.as_str(), data.len() * 2).string(&data)
+}
+
+/// The cache channel holds no event to begin with.
+pub fn cache_miss(channel: &ChannelName) -> String {
+    Event::new("pusher:cache_miss", channel.as_str(), 4).json(r#""{}""#)
+}
+
+/// Which watched users are, or have come, online and offline. Concerns no channel.
+pub fn watchlist_events(online: &[ClientId], offline: &[ClientId]) -> String {
+    let mut data = String::from(r#"{"events":["#);
+    for (name, users) in [("online", online), ("offline", offline)] {
+        let [first, rest @ ..] = users else { continue };
+        if data.ends_with('}') {
+            data.push(',');
+        }
+        data.push_str(r#"{"name":""#);
+        data.push_str(name);
+        data.push_str(r#"","user_ids":["#);
+        push_string(&mut data, first.as_str());
+        for user in rest {
+            data.push(',');
+            push_string(&mut data, user.as_str());
+        }
+        data.push_str("]}");
+    }
+    data.push_str("]}");
+    format!(r#"{{"event":"pusher_internal:watchlist_events","data":{}}}"#, string(&data))
+}
+
+/// The connection belongs to a user from now on. Its `data` is an object, as documented; `user_data` are the characters
+/// that were signed.
+pub(crate) fn signin_success(user_data: &str) -> String {
+    format!(r#"{{"event":"pusher:signin_success","data":{{"user_data":{}}}}}"#, string(user_data))
 }
 
 /// An error that concerns no channel. The code is a number or null, never a string.
@@ -31,35 +74,71 @@ pub(crate) fn error(code: Option<u16>, message: &str) -> String {
 /// A refused subscription, which clients hand to the channel object it is about.
 pub(crate) fn subscription_error(channel: &str, kind: &str, message: &str, status: u16) -> String {
     let data = format!(r#"{{"type":"{kind}","error":{},"status":{status}}}"#, string(message));
-    event_with_json("pusher:subscription_error", channel, &data)
+    Event::new("pusher:subscription_error", channel, data.len()).json(&data)
 }
 
-/// An event whose `data` is a string.
-pub(crate) fn event_with_string(event: &str, channel: &str, data: &str) -> String {
-    let mut frame = event_head(event, channel, data.len() + data.len() / 8);
-    push_string(&mut frame, data);
-    frame.push('}');
-    frame
+/// An event on a channel, begun: it gets its `data` and then, maybe, more members.
+pub(crate) struct Event(String);
+
+/// An event that has its `data`.
+pub(crate) struct Whole(String);
+
+impl Event {
+    /// Begins one whose data, with what follows it, takes about `room` bytes.
+    pub(crate) fn new(event: &str, channel: &str, room: usize) -> Self {
+        // Members, quotes and a few escapes: enough that most frames are written without growing.
+        const AROUND: usize = 48;
+        let mut frame = String::with_capacity(event.len() + channel.len() + room + AROUND);
+        frame.push_str(r#"{"event":"#);
+        push_string(&mut frame, event);
+        frame.push_str(r#","channel":"#);
+        push_string(&mut frame, channel);
+        frame.push_str(r#","data":"#);
+        Self(frame)
+    }
+
+    /// Ends it with the string `data`.
+    pub(crate) fn string(self, data: &str) -> String {
+        self.with_string(data).end()
+    }
+
+    /// Ends it with the JSON text `data`, as it stands.
+    pub(crate) fn json(self, data: &str) -> String {
+        self.with_json(data).end()
+    }
+
+    /// Its data is the string `data`.
+    pub(crate) fn with_string(mut self, data: &str) -> Whole {
+        push_string(&mut self.0, data);
+        Whole(self.0)
+    }
+
+    /// Its data is the JSON text `data`, as it stands.
+    pub(crate) fn with_json(mut self, data: &str) -> Whole {
+        self.0.push_str(data);
+        Whole(self.0)
+    }
 }
 
-/// An event whose `data` is the JSON text `data`, as it stands.
-pub(crate) fn event_with_json(event: &str, channel: &str, data: &str) -> String {
-    let mut frame = event_head(event, channel, data.len());
-    frame.push_str(data);
-    frame.push('}');
-    frame
-}
+impl Whole {
+    /// Says which member of a presence channel it comes from.
+    pub(crate) fn with_user(mut self, user: &ClientId) -> Self {
+        self.0.push_str(r#","user_id":"#);
+        push_string(&mut self.0, user.as_str());
+        self
+    }
 
-fn event_head(event: &str, channel: &str, data_len: usize) -> String {
-    // Members, quotes and a few escapes: enough that most frames are written without growing.
-    const AROUND: usize = 48;
-    let mut frame = String::with_capacity(event.len() + channel.len() + data_len + AROUND);
-    frame.push_str(r#"{"event":"#);
-    push_string(&mut frame, event);
-    frame.push_str(r#","channel":"#);
-    push_string(&mut frame, channel);
-    frame.push_str(r#","data":"#);
-    frame
+    /// Says where in the channel's order it stands, in a member that stock clients ignore.
+    pub(crate) fn at(mut self, position: EventPosition) -> Self {
+        write!(self.0, r#","position":"{position}""#).expect("a String takes any text");
+        self
+    }
+
+    /// Ends it.
+    pub(crate) fn end(mut self) -> String {
+        self.0.push('}');
+        self.0
+    }
 }
 
 #[cfg(test)]
@@ -90,10 +169,46 @@ mod tests {
                 r#"{"event":"pusher:subscription_error","channel":"private-x","data":{"type":"AuthError","error":"no","status":401}}"#,
             ),
             (
-                event_with_string(r"App\Events\X", "c", "{\"a\": 1e400}\n"),
+                Event::new(r"App\Events\X", "c", 0).string("{\"a\": 1e400}\n"),
                 r#"{"event":"App\\Events\\X","channel":"c","data":"{\"a\": 1e400}\n"}"#,
             ),
-            (event_with_json("e", "c", "{ }"), r#"{"event":"e","channel":"c","data":{ }}"#),
+            (Event::new("e", "c", 0).json("{ }"), r#"{"event":"e","channel":"c","data":{ }}"#),
+            (
+                signin_success("{\"id\": \"u\"}"),
+                r#"{"event":"pusher:signin_success","data":{"user_data":"{\"id\": \"u\"}"}}"#,
+            ),
+        ] {
+            assert_eq!(frame, expected);
+        }
+    }
+
+    fn users(ids: &[&str]) -> Vec<ClientId> {
+        ids.iter().map(|id| ClientId::new(id).unwrap()).collect()
+    }
+
+    /// Spec §18, 11 (a cache miss has `data`) and 46 (watchlist events are one internal event).
+    #[test]
+    fn what_the_edge_tells() {
+        let channel = ChannelName::new("cache-c").unwrap();
+        for (frame, expected) in [
+            (cache_miss(&channel), r#"{"event":"pusher:cache_miss","channel":"cache-c","data":"{}"}"#),
+            (
+                subscription_count(&channel, 2),
+                r#"{"event":"pusher_internal:subscription_count","channel":"cache-c","data":"{\"subscription_count\":2}"}"#,
+            ),
+            (
+                watchlist_events(&users(&["a"]), &users(&["b", "\"c"])),
+                r#"{"event":"pusher_internal:watchlist_events","data":"{\"events\":[{\"name\":\"online\",\"user_ids\":[\"a\"]},{\"name\":\"offline\",\"user_ids\":[\"b\",\"\\\"c\"]}]}"}"#,
+            ),
+            (
+                watchlist_events(&[], &users(&["b"])),
+                r#"{"event":"pusher_internal:watchlist_events","data":"{\"events\":[{\"name\":\"offline\",\"user_ids\":[\"b\"]}]}"}"#,
+            ),
+            (
+                watchlist_events(&users(&["a", "b"]), &[]),
+                r#"{"event":"pusher_internal:watchlist_events","data":"{\"events\":[{\"name\":\"online\",\"user_ids\":[\"a\",\"b\"]}]}"}"#,
+            ),
+            (watchlist_events(&[], &[]), r#"{"event":"pusher_internal:watchlist_events","data":"{\"events\":[]}"}"#),
         ] {
             assert_eq!(frame, expected);
         }

@@ -3,11 +3,10 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use channels::{App, Message, Operation, Record, RecordKind};
+use channels::{Access, App, ChannelKind, Message, Operation, Record, RecordKind};
 
 use super::complaint::Complaint;
 use super::{Output, Session};
-use crate::ChannelKind;
 use crate::frame::ClientEvent;
 
 impl Session {
@@ -27,11 +26,9 @@ impl Session {
             return Err(Complaint::TooManyClientEvents(limits.client_events_per_second));
         }
         let channel = self.channels.get(event.channel.as_ref()).ok_or(Complaint::NotOnThisChannel)?;
-        match ChannelKind::of(channel.as_str()) {
-            ChannelKind::Private => {}
-            ChannelKind::Public | ChannelKind::Presence | ChannelKind::Cache | ChannelKind::User => {
-                return Err(Complaint::NotOnThisChannel);
-            }
+        match ChannelKind::of(channel.as_str()).access() {
+            Access::Private | Access::Presence => {}
+            Access::Public | Access::User => return Err(Complaint::NotOnThisChannel),
         }
         let may_publish = |key: &channels::Key| key.capability.permits(channel.as_str(), Operation::Publish);
         if !app.key(self.key.as_str()).is_some_and(may_publish) {
@@ -53,7 +50,8 @@ impl Session {
         let record = Record {
             kind: RecordKind::ClientEvent,
             connection: Some(self.socket_id.connection().clone()),
-            client: None,
+            // Who it was let in as, never what the message says.
+            client: self.identity.as_ref().and_then(|identity| identity.members.get(channel)).cloned(),
             timestamp_ms: 0,
             messages: vec![message],
         };

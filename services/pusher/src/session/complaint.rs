@@ -11,11 +11,13 @@ pub(super) enum Complaint {
     Frame(#[from] Unusable),
     #[error("Existing subscription to channel {0}")]
     AlreadySubscribed(String),
-    #[error("Signing in is not supported by this server version")]
-    SignInNotSupported,
+    #[error("Signing in is not enabled for this app")]
+    SignInDisabled,
+    #[error("This connection is signed in as another user")]
+    OtherUser,
     #[error("Client events are not enabled for this app")]
     ClientEventsDisabled,
-    #[error("Client events are only for private channels that this connection is subscribed to")]
+    #[error("Client events are only for private and presence channels that this connection is subscribed to")]
     NotOnThisChannel,
     #[error("The key of this connection may not publish on this channel")]
     MayNotPublish,
@@ -36,7 +38,8 @@ impl Complaint {
             Self::TooManyClientEvents(_) => Some(ErrorCode::ClientEventRate),
             Self::Frame(_)
             | Self::AlreadySubscribed(_)
-            | Self::SignInNotSupported
+            | Self::SignInDisabled
+            | Self::OtherUser
             | Self::ClientEventsDisabled
             | Self::NotOnThisChannel
             | Self::MayNotPublish
@@ -49,7 +52,7 @@ impl Complaint {
     /// What it denies, unless the frame asked for nothing that is counted.
     pub(super) fn denied(&self) -> Option<Denied> {
         match self {
-            Self::Frame(_) | Self::SignInNotSupported => None,
+            Self::Frame(_) | Self::SignInDisabled | Self::OtherUser => None,
             Self::AlreadySubscribed(_) => Some(Denied::Subscribe(Cause::Invalid)),
             Self::ClientEventsDisabled | Self::NotOnThisChannel | Self::MayNotPublish => {
                 Some(Denied::ClientEvent(Cause::Unauthorized))

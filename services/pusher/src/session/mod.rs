@@ -1,26 +1,33 @@
 //! One connection's state machine: text frames, times and changes of its app come in; frames, subscriptions and client
 //! events go out.
 //!
-//! Owns what a connection is subscribed to, its liveness and its client event rate. Deliberately knows nothing of
-//! sockets, the hub, other connections or the clock: the edge does what the outputs say, in their order.
+//! Owns what a connection is subscribed to, who it is known as, its liveness and its client event rate. Deliberately
+//! knows nothing of sockets, the hub, other connections or the clock: the edge does what the outputs say, in their
+//! order. Who else is present, or online, is nothing a session knows either.
 
 mod client_event;
 mod complaint;
 mod denied;
+mod identity;
 mod rate;
+mod sign_in;
 mod subscribe;
+mod timing;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use channels::{App, ChannelName, KeyName, Record};
+use bytes::Bytes;
+use channels::{App, ChannelName, ClientId, KeyName, Record};
 
 use crate::frame::{self, ClientFrame};
 use crate::handshake::push_close;
 use crate::{CloseCode, ProtocolVersion, SocketId};
 use complaint::Complaint;
 pub use denied::{Cause, Denied};
+use identity::Identity;
 use rate::Rate;
+use timing::Millis;
 
 /// Times of every session of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +78,17 @@ pub enum Output {
         /// A text frame.
         confirmation: String,
     },
-    /// Take leave of the channel.
+    /// Let the connection be present in the channel, and send it [`crate::presence_succeeded`] as soon as it is among
+    /// the members and every later message is sure to come. If there is no room, say so by [`Session::refuse_join`].
+    Join {
+        /// A presence channel.
+        channel: ChannelName,
+        /// Whom it is present as.
+        user: ClientId,
+        /// What is known of that user: JSON text exactly as received, or empty.
+        info: Bytes,
+    },
+    /// Take leave of the channel, and of its members if it was joined.
     Unsubscribe {
         /// The channel.
         channel: ChannelName,
@@ -83,6 +100,15 @@ pub enum Output {
         channel: ChannelName,
         /// A record of [`channels::RecordKind::ClientEvent`], from this connection.
         record: Record,
+    },
+    /// The connection belongs to `user` from now on, which it has been told. Comes once more if it signs in again as
+    /// the same user; then this watchlist replaces the one before.
+    SignIn {
+        /// Who has signed in.
+        user: ClientId,
+        /// Whose presence it wants to be told of by [`crate::watchlist_events`], as often as it was given; empty unless
+        /// the app lets users watch others.
+        watchlist: Vec<ClientId>,
     },
     /// Send a WebSocket ping frame. Not a `pusher:ping` event: Java and Swift do not answer that one.
     Ping,
@@ -99,35 +125,50 @@ pub struct Session {
     closed: bool,
     /// A ping is out and nothing has been heard since.
     pinged: bool,
-    deadline: Instant,
-    settings: Settings,
+    /// It has signed in, or was let into a channel that takes a signature.
+    authorized: bool,
+    activity_timeout: Millis,
+    pong_timeout: Millis,
+    /// How soon after `opened` it has to be authorized, if its app wants that.
+    authorization_timeout: Option<Millis>,
+    opened: Instant,
+    /// When silence is next looked at.
+    silent_at: Instant,
     /// Ordered rather than hashed: small when empty, and nobody can choose names that collide.
     channels: BTreeSet<ChannelName>,
     client_events: Rate,
+    identity: Option<Box<Identity>>,
 }
 
 impl Session {
-    /// Starts a session of the key `key`; the greeting is the first output.
+    /// Starts a session of the key `key` of `app`; the greeting is the first output.
     pub fn open(
         socket_id: SocketId,
         key: KeyName,
         protocol: ProtocolVersion,
+        app: &App,
         settings: &Settings,
         now: Instant,
         out: &mut Vec<Output>,
     ) -> Self {
         let seconds = settings.activity_timeout.as_secs();
         out.push(Output::Send(frame::connection_established(socket_id.as_str(), seconds)));
+        let activity_timeout = Millis::from(settings.activity_timeout);
         Self {
             socket_id,
             key,
             protocol,
             closed: false,
             pinged: false,
-            deadline: now + settings.activity_timeout,
-            settings: *settings,
+            authorized: false,
+            activity_timeout,
+            pong_timeout: settings.pong_timeout.into(),
+            authorization_timeout: app.pusher.authorized_connections.map(Millis::from),
+            opened: now,
+            silent_at: now + activity_timeout.get(),
             channels: BTreeSet::new(),
             client_events: Rate::default(),
+            identity: None,
         }
     }
 
@@ -137,7 +178,10 @@ impl Session {
             return;
         }
         match input {
-            Input::Tick => self.tick(now, out),
+            Input::Tick => {
+                self.recheck(Some(app), out);
+                self.tick(now, out);
+            }
             Input::Alive => self.heard(now),
             Input::Binary => self.close(CloseCode::NotText, out),
             Input::Text(text) => {
@@ -151,9 +195,9 @@ impl Session {
     }
 
     /// When [`Input::Tick`] is next due. Everything that is heard moves it, so rather than set a timer anew each time,
-    /// let it fire and look here again.
+    /// let it fire and look here again. A [`Session::recheck`] may bring it forward.
     pub fn deadline(&self) -> Instant {
-        self.deadline
+        self.unauthorized_at().map_or(self.silent_at, |at| at.min(self.silent_at))
     }
 
     /// Its socket id.
@@ -171,6 +215,11 @@ impl Session {
         self.channels.iter()
     }
 
+    /// The user it has signed in as.
+    pub fn user(&self) -> Option<&ClientId> {
+        self.identity.as_ref()?.user.as_ref().map(|user| &user.id)
+    }
+
     /// Closes it for a reason of the server's.
     pub fn close(&mut self, code: CloseCode, out: &mut Vec<Output>) {
         if !self.closed {
@@ -179,31 +228,47 @@ impl Session {
         }
     }
 
-    /// Closes it if its app, as it is now (`None`: deleted), no longer admits it. A key whose capability shrank keeps
-    /// what it subscribed to before.
+    /// Takes note of its app as it is now (`None`: deleted), and closes it if that no longer admits it. A key whose
+    /// capability shrank keeps what it subscribed to before, and who has signed in stays so.
     pub fn recheck(&mut self, app: Option<&App>, out: &mut Vec<Output>) {
         match app {
             None => self.close(CloseCode::AppDeleted, out),
             Some(app) if !app.enabled => self.close(CloseCode::AppDisabled, out),
             Some(app) if app.key(self.key.as_str()).is_none() => self.close(CloseCode::KeyRevoked, out),
-            Some(_) => {}
+            Some(app) => self.authorization_timeout = app.pusher.authorized_connections.map(Millis::from),
         }
+    }
+
+    /// Closes it with an error that clients of every version get as an event, too.
+    fn fail(&mut self, code: CloseCode, message: &str, out: &mut Vec<Output>) {
+        self.closed = true;
+        out.push(Output::Send(frame::error(Some(code.number()), message)));
+        out.push(Output::Close(code));
     }
 
     fn heard(&mut self, now: Instant) {
         self.pinged = false;
-        self.deadline = now + self.settings.activity_timeout;
+        self.silent_at = now + self.activity_timeout.get();
+    }
+
+    /// When it is closed unless it is authorized by then.
+    fn unauthorized_at(&self) -> Option<Instant> {
+        let timeout = self.authorization_timeout.filter(|_| !self.authorized)?;
+        Some(self.opened + timeout.get())
     }
 
     fn tick(&mut self, now: Instant, out: &mut Vec<Output>) {
-        if now < self.deadline {
+        if self.unauthorized_at().is_some_and(|at| at <= now) {
+            return self.close(CloseCode::Unauthorized, out);
+        }
+        if now < self.silent_at {
             return;
         }
         if self.pinged {
             return self.close(CloseCode::PongTimeout, out);
         }
         self.pinged = true;
-        self.deadline = now + self.settings.pong_timeout;
+        self.silent_at = now + self.pong_timeout.get();
         out.push(Output::Ping);
     }
 
@@ -219,7 +284,7 @@ impl Session {
                 self.unsubscribe(&channel, out);
                 Ok(())
             }
-            Ok(ClientFrame::SignIn) => Err(Complaint::SignInNotSupported),
+            Ok(ClientFrame::SignIn(request)) => self.sign_in(&request, app, out),
             Ok(ClientFrame::Event(event)) => self.client_event(&event, app, now, out),
             Err(unusable) => Err(Complaint::Frame(unusable)),
         };

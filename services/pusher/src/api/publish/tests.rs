@@ -1,16 +1,25 @@
+use auth::Query;
+use channels::{App, Key};
 use proptest::prelude::*;
 
 use super::*;
 use crate::fixtures::{self, KEY, capability, key};
 
-fn single(body: &str) -> Result<Event, ApiError> {
+fn with_query<T>(query: &str, check: impl FnOnce(&Authenticated<'_>) -> T) -> T {
     let app = fixtures::app();
-    parse_event(body.as_bytes(), &app, &app.keys[0])
+    check(&Authenticated { app: &app, key: &app.keys[0], query: Query::parse(query).unwrap() })
+}
+
+fn signed<'a>(app: &'a App, key: &'a Key) -> Authenticated<'a> {
+    Authenticated { app, key, query: Query::parse("").unwrap() }
+}
+
+fn single(body: &str) -> Result<Event, ApiError> {
+    with_query("", |signed| parse_event(body.as_bytes(), signed))
 }
 
 fn batch(body: &str) -> Result<Vec<Event>, ApiError> {
-    let app = fixtures::app();
-    parse_batch(body.as_bytes(), &app, &app.keys[0])
+    with_query("", |signed| parse_batch(body.as_bytes(), signed))
 }
 
 /// An event in one line: name, data, encoding, channels, and what else it has.
@@ -40,7 +49,7 @@ fn as_the_libraries_send_them() {
     check(r#"{"name":"e","data":"x","channel":"c"}"#, r#"e x "" ["c"] None None"#);
     check(
         r#"{"name":"e","data":"x","channels":["a","b"],"socket_id":"1.2","info":"subscription_count"}"#,
-        r#"e x "" ["a", "b"] Some("1.2") Some(Info { subscription_count: true, user_count: false })"#,
+        r#"e x "" ["a", "b"] Some("1.2") Some(Info { subscription_count: true, user_count: false, cache: false })"#,
     );
     check(
         r#"{"name":"e","data":"x","channels":["a"],"socket_id":null,"info":null,"more":[1]}"#,
@@ -59,6 +68,49 @@ fn any_name_and_any_string() {
         r#"{"name":"client-x","channels":["a"],"data":" not json \ud83d\ude80\u0000"}"#,
         "client-x  not json 🚀\0 \"\" [\"a\"] None None",
     );
+}
+
+/// Spec §18, 13: server-to-user channels too.
+#[test]
+fn every_kind_of_channel() {
+    for name in [
+        "private-encrypted-vault",
+        "presence-room",
+        "cache-rates",
+        "private-cache-rates",
+        "private-encrypted-cache-rates",
+        "presence-cache-room",
+        "#server-to-user-u-42",
+    ] {
+        let body = format!(r#"{{"name":"e","channels":["{name}"],"data":"x","socket_id":"1.2"}}"#);
+        check(&body, &format!(r#"e x "" ["{name}"] Some("1.2") None"#));
+        let events = batch(&format!(r#"{{"batch":[{body}]}}"#)).unwrap();
+        assert_eq!(events, [single(&body).unwrap()]);
+    }
+}
+
+#[test]
+fn the_old_way() {
+    let parse = |query: &str, channel: &str, body: &[u8]| {
+        with_query(query, |signed| parse_channel_event(channel, body, signed)).map(|event| shown(&event))
+    };
+    assert_eq!(parse("name=e&socket_id=1.2", "a", b"{ 1"), Ok(r#"e { 1 "" ["a"] Some("1.2") None"#.to_owned()));
+    assert_eq!(parse("name=e", "presence-a", b""), Ok(r#"e  "" ["presence-a"] None None"#.to_owned()));
+    for (query, channel, body, status) in [
+        ("", "a", b"".as_slice(), 400),
+        ("name=", "a", b"", 400),
+        ("name=pusher:x", "a", b"", 400),
+        ("name=e", "a b", b"", 400),
+        ("name=e&socket_id=1", "a", b"", 400),
+        ("name=e", "a", b"\xff", 400),
+        ("name=e", "a", &[b'x'; 10_241], 413),
+    ] {
+        assert_eq!(parse(query, channel, body).unwrap_err().status(), status, "{query} {channel}");
+    }
+    let (app, listener) = (fixtures::app(), key(KEY, capability("*", "subscribe")));
+    let query = Query::parse("name=e").unwrap();
+    let refused = parse_channel_event("a", b"", &Authenticated { app: &app, key: &listener, query });
+    assert_eq!(refused.unwrap_err().status(), 403);
 }
 
 #[test]
@@ -109,9 +161,10 @@ fn refusals() {
     check_refused(r#"{"name":"e","channel":"c","data":"x","socket_id":""}"#, 400, socket);
     let alphabet = r#"invalid channel "a b": channel name may hold only A-Z a-z 0-9 _ - = @ , . ;"#;
     check_refused(r#"{"name":"e","channels":["a","a b"],"data":"x"}"#, 400, alphabet);
-    let presence = "presence channels are not supported by this server version";
-    check_refused(r#"{"name":"e","channels":["presence-a"],"data":"x"}"#, 400, presence);
-    assert!(parse_event(b"\xff", &fixtures::app(), &fixtures::app().keys[0]).is_err());
+    let reserved =
+        r##"invalid channel "#private-a": a channel name that starts with # must be #server-to-user- and a user id"##;
+    check_refused(r##"{"name":"e","channel":"#private-a","data":"x"}"##, 400, reserved);
+    assert_eq!(with_query("", |signed| parse_event(b"\xff", signed)), Err(ApiError::NotJson));
 }
 
 #[test]
@@ -125,7 +178,8 @@ fn limits_of_the_app() {
         events_per_batch: 1,
         ..Limits::default()
     };
-    let status = |body: &str| parse_event(body.as_bytes(), &app, &app.keys[0]).map_err(|error| error.status()).err();
+    let signed = signed(&app, &app.keys[0]);
+    let status = |body: &str| parse_event(body.as_bytes(), &signed).map_err(|error| error.status()).err();
     assert_eq!(status(r#"{"name":"éé","channels":["abcd","b"],"data":"éé"}"#), None);
     assert_eq!(status(r#"{"name":"ééé","channel":"a","data":""}"#), Some(400));
     assert_eq!(status(r#"{"name":"e","channel":"abcde","data":""}"#), Some(400));
@@ -135,7 +189,7 @@ fn limits_of_the_app() {
     assert_eq!(status(r#"{"name":"e","channel":"a","data":[1 , 2 ]}"#), Some(413));
     assert_eq!(status(r#"{"name":"e","channel":"a","data":[  12  ]}"#), None);
     let event = r#"{"name":"e","channel":"a","data":"ééx"}"#;
-    let parse = |body: &str| parse_batch(body.as_bytes(), &app, &app.keys[0]).map_err(|error| error.status()).err();
+    let parse = |body: &str| parse_batch(body.as_bytes(), &signed).map_err(|error| error.status()).err();
     assert_eq!(parse(&format!(r#"{{"batch":[{event}]}}"#)), Some(413));
     assert_eq!(parse(&format!(r#"{{"batch":[{event},{event}]}}"#)), Some(400));
 }
@@ -144,8 +198,9 @@ fn limits_of_the_app() {
 fn the_key_must_be_allowed_to_publish_everywhere() {
     let app = fixtures::app();
     let key = key(KEY, capability("a", "publish"));
-    assert!(parse_event(br#"{"name":"e","channel":"a","data":""}"#, &app, &key).is_ok());
-    let refused = parse_event(br#"{"name":"e","channels":["a","b"],"data":""}"#, &app, &key).unwrap_err();
+    let signed = signed(&app, &key);
+    assert!(parse_event(br#"{"name":"e","channel":"a","data":""}"#, &signed).is_ok());
+    let refused = parse_event(br#"{"name":"e","channels":["a","b"],"data":""}"#, &signed).unwrap_err();
     assert_eq!((refused.status(), refused.to_string().as_str()), (403, r#"the key may not publish on channel "b""#));
 }
 
@@ -155,7 +210,7 @@ fn a_batch_is_checked_whole() {
     let events =
         batch(&format!(r#"{{"batch":[{good},{{"name":"b","channel":"c2","data":"2","info":"x"}}]}}"#)).unwrap();
     let shown: Vec<_> = events.iter().map(shown).collect();
-    let info = "Some(Info { subscription_count: false, user_count: false })";
+    let info = "Some(Info { subscription_count: false, user_count: false, cache: false })";
     assert_eq!(shown, [r#"a 1 "" ["c1"] None None"#.to_owned(), format!(r#"b 2 "" ["c2"] None {info}"#)]);
     let error = batch(&format!(r#"{{"batch":[{good},{{"name":"b","channel":"c2"}}]}}"#)).unwrap_err();
     assert_eq!((error.status(), error.to_string().as_str()), (400, r#"event 1 of the batch: event has no "data""#));
@@ -178,6 +233,12 @@ fn answers() {
         r#"{"channels":{"a":{"subscription_count":1},"bb":{"subscription_count":2}}}"#
     );
     assert_eq!(event(r#"{"name":"e","channel":"a","data":"","info":"nothing"}"#), r#"{"channels":{"a":{}}}"#);
+    assert_eq!(
+        event(
+            r##"{"name":"e","channels":["#server-to-user-u","cache-a"],"data":"","info":"subscription_count,cache"}"##
+        ),
+        r##"{"channels":{"#server-to-user-u":{},"cache-a":{"subscription_count":7}}}"##
+    );
     let batch = |body: &str| batch_answer(&batch(body).unwrap(), counts);
     let (plain, asking) = (
         r#"{"name":"e","channel":"a","data":""}"#,
@@ -205,12 +266,12 @@ proptest! {
         r#"\{"batch":\[(\{"name":"a","channel":"c","data":[0-9"\\]{0,4}\},?){0,12}\]\}"#.prop_map(String::into_bytes),
     ]) {
         let app = fixtures::app();
-        let key = &app.keys[0];
-        match parse_event(&body, &app, key) {
+        let signed = signed(&app, &app.keys[0]);
+        match parse_event(&body, &signed) {
             Ok(event) => prop_assert!(!event.channels.is_empty()),
             Err(error) => prop_assert!(matches!(error.status(), 400 | 413)),
         }
-        match parse_batch(&body, &app, key) {
+        match parse_batch(&body, &signed) {
             Ok(events) => prop_assert!(events.len() <= app.limits.events_per_batch),
             Err(error) => prop_assert!(matches!(error.status(), 400 | 413)),
         }
@@ -221,7 +282,7 @@ proptest! {
     fn data_arrives_exactly(data in any::<String>()) {
         let body = serde_json::json!({ "name": "e", "channel": "c", "data": data }).to_string();
         let event = single(&body).unwrap();
-        let frames = crate::encode_record(&event.channels[0], &event.record(0));
+        let frames = crate::encode_record(&event.channels[0], &event.record(0), None);
         let frame: serde_json::Value = serde_json::from_str(&frames[0]).unwrap();
         prop_assert_eq!(&frame["data"], &serde_json::Value::String(data));
     }

@@ -41,7 +41,7 @@ fn what_is_published_comes_out_the_same() {
     let (now, mut out) = (Instant::now(), Vec::new());
     let mut session = scene.open(now, &mut out);
     let subscribe = r#"{"event":"pusher:subscribe","data":{"channel":"private-a","auth":"$AUTH(private-a)"}}"#;
-    session.handle(Input::Text(&with_auth(subscribe)), &scene.app, now, &mut out);
+    session.handle(Input::Text(&signed(subscribe)), &scene.app, now, &mut out);
     for text in [
         r#"{"event":"client-x","channel":"private-a","data":{ "x" : 1e400, "é": "\u00e9\/" }}"#,
         r#"{"event":"client-x","channel":"private-a","data":"{\"x\": 1}"}"#,
@@ -50,20 +50,20 @@ fn what_is_published_comes_out_the_same() {
         out.clear();
         session.handle(Input::Text(text), &scene.app, now, &mut out);
         let [Output::Publish { channel, record }] = out.as_slice() else { panic!("{out:?}") };
-        assert_eq!(crate::encode_record(channel, record), [text]);
+        assert_eq!(crate::encode_record(channel, record, None), [text]);
     }
 }
 
 #[test]
-fn only_with_a_subscription_to_a_private_channel() {
+fn only_with_a_subscription_that_is_signed() {
     check(
         r#"
         > {"event":"client-x","channel":"private-a","data":1}
-        < {"event":"pusher:error","data":{"code":null,"message":"Client events are only for private channels that this connection is subscribed to"}}
+        < {"event":"pusher:error","data":{"code":null,"message":"Client events are only for private and presence channels that this connection is subscribed to"}}
         > {"event":"pusher:subscribe","data":{"channel":"public"}}
         subscribe public {"event":"pusher_internal:subscription_succeeded","channel":"public","data":"{}"}
         > {"event":"client-x","channel":"public","data":1}
-        < {"event":"pusher:error","data":{"code":null,"message":"Client events are only for private channels that this connection is subscribed to"}}
+        < {"event":"pusher:error","data":{"code":null,"message":"Client events are only for private and presence channels that this connection is subscribed to"}}
         "#,
     );
     check_subscribed(
@@ -72,7 +72,7 @@ fn only_with_a_subscription_to_a_private_channel() {
         > {"event":"pusher:unsubscribe","data":{"channel":"private-a"}}
         unsubscribe private-a
         > {"event":"client-x","channel":"private-a","data":1}
-        < {"event":"pusher:error","data":{"code":null,"message":"Client events are only for private channels that this connection is subscribed to"}}
+        < {"event":"pusher:error","data":{"code":null,"message":"Client events are only for private and presence channels that this connection is subscribed to"}}
         "#,
     );
 }
@@ -150,6 +150,56 @@ fn sizes_are_limited() {
         < {"event":"pusher:error","data":{"code":null,"message":"Event name is longer than 8 characters"}}
         > {"event":"client-x","channel":"private-a","data":"\ud83d"}
         < {"event":"pusher:error","data":{"code":null,"message":"Event data is a string that is not Unicode"}}
+        "#,
+    );
+}
+
+/// Private and presence channels of every kind, and no others.
+#[test]
+fn every_kind_that_is_signed_takes_them() {
+    for channel in ["private-a", "private-cache-a", "private-encrypted-a", "private-encrypted-cache-a"] {
+        check(&format!(
+            r#"
+            > {{"event":"pusher:subscribe","data":{{"channel":"{channel}","auth":"$AUTH({channel})"}}}}
+            subscribe {channel} {{"event":"pusher_internal:subscription_succeeded","channel":"{channel}","data":"{{}}"}}
+            > {{"event":"client-x","channel":"{channel}","data":1}}
+            publish {channel} client-x "json" 1
+            "#
+        ));
+    }
+    for channel in ["presence-a", "presence-cache-a"] {
+        check(&format!(
+            r#"
+            > {{"event":"pusher:subscribe","data":{{"channel":"{channel}",$JOIN({channel}|{{"user_id":7}})}}}}
+            join {channel} 7
+            > {{"event":"client-x","channel":"{channel}","data":1,"user_id":"somebody else"}}
+            publish {channel} client-x "json" 1 from 7
+            "#
+        ));
+    }
+    for channel in ["a", "cache-a"] {
+        check(&format!(
+            r#"
+            > {{"event":"pusher:subscribe","data":{{"channel":"{channel}"}}}}
+            subscribe {channel} {{"event":"pusher_internal:subscription_succeeded","channel":"{channel}","data":"{{}}"}}
+            > {{"event":"client-x","channel":"{channel}","data":1}}
+            < {{"event":"pusher:error","data":{{"code":null,"message":"Client events are only for private and presence channels that this connection is subscribed to"}}}}
+            "#
+        ));
+    }
+}
+
+/// A member is only a member where it joined.
+#[test]
+fn a_signed_in_user_is_nobody_on_a_private_channel() {
+    check_subscribed(
+        &Scene::default(),
+        r#"
+        > {"event":"pusher:signin","data":{$USER({"id":"u1"})}}
+        < {"event":"pusher:signin_success","data":{"user_data":"{\"id\":\"u1\"}"}}
+        signin u1 []
+        > {"event":"client-x","channel":"private-a","data":1}
+        publish private-a client-x "json" 1
         "#,
     );
 }

@@ -5,7 +5,7 @@ use super::*;
 /// What `session` says it denies when it gets `text`.
 fn denied(scene: &Scene, session: &mut Session, text: &str) -> Option<Denied> {
     let mut out = Vec::new();
-    session.handle(Input::Text(&with_auth(text)), &scene.app, Instant::now(), &mut out);
+    session.handle(Input::Text(&signed(text)), &scene.app, Instant::now(), &mut out);
     match out.as_slice() {
         [Output::Deny { denied, .. }] => Some(*denied),
         [_] => None,
@@ -20,6 +20,7 @@ fn every_refusal_says_what_and_why() {
     scene.app.limits.channels_per_connection = 1;
     scene.app.limits.event_data_bytes = 4;
     scene.app.limits.client_events_per_second = 5;
+    scene.app.limits.presence_user_id_chars = 3;
     let mut session = scene.open(Instant::now(), &mut Vec::new());
     let subscribe = Denied::Subscribe;
     let event = Denied::ClientEvent;
@@ -27,7 +28,20 @@ fn every_refusal_says_what_and_why() {
         ("nonsense", None),
         (r#"{"event":"pusher:signin","data":{}}"#, None),
         (r#"{"event":"pusher:subscribe","data":{"channel":"a b"}}"#, Some(subscribe(Invalid))),
-        (r#"{"event":"pusher:subscribe","data":{"channel":"presence-a"}}"#, Some(subscribe(Invalid))),
+        (r##"{"event":"pusher:subscribe","data":{"channel":"#server-to-user-a"}}"##, Some(subscribe(Unauthorized))),
+        (r#"{"event":"pusher:subscribe","data":{"channel":"presence-a"}}"#, Some(subscribe(Unauthorized))),
+        (
+            r#"{"event":"pusher:subscribe","data":{"channel":"presence-a","auth":"$AUTH(presence-a)"}}"#,
+            Some(subscribe(Unauthorized)),
+        ),
+        (
+            r#"{"event":"pusher:subscribe","data":{"channel":"presence-a",$JOIN(presence-a|{"user_id":"long"})}}"#,
+            Some(subscribe(TooLarge)),
+        ),
+        (
+            r#"{"event":"pusher:subscribe","data":{"channel":"presence-a",$JOIN(presence-a|{"user_id":""})}}"#,
+            Some(subscribe(Invalid)),
+        ),
         (r#"{"event":"pusher:subscribe","data":{"channel":"private-a"}}"#, Some(subscribe(Unauthorized))),
         (r#"{"event":"pusher:subscribe","data":{"channel":"private-a","auth":"x:y"}}"#, Some(subscribe(Unauthorized))),
         (r#"{"event":"pusher:subscribe","data":{"channel":"private-a","auth":"$AUTH(private-a)"}}"#, None),
@@ -42,6 +56,9 @@ fn every_refusal_says_what_and_why() {
     ] {
         assert_eq!(denied(&scene, &mut session, text), expected, "{text}");
     }
+    let mut out = Vec::new();
+    session.refuse_join(&ChannelName::new("private-a").unwrap(), &scene.app, &mut out);
+    assert!(matches!(out.as_slice(), [Output::Deny { denied: Denied::Subscribe(OverLimit), .. }]));
     let mut scene = Scene::default();
     scene.app.pusher.client_events = false;
     let text = r#"{"event":"client-x","channel":"private-a","data":1}"#;

@@ -136,8 +136,8 @@ fn what_makes_no_sense_is_said_and_kept_open() {
         < {"event":"pusher:error","data":{"code":null,"message":"Frame must be a JSON object with a string member \"event\""}}
         > {"event":"pusher:whatever"}
         < {"event":"pusher:error","data":{"code":null,"message":"Unsupported event received on socket: pusher:whatever"}}
-        > {"event":"pusher:signin","data":{"auth":"k:f","user_data":"{}"}}
-        < {"event":"pusher:error","data":{"code":null,"message":"Signing in is not supported by this server version"}}
+        > {"event":"pusher:signin","data":{"auth":"k:f"}}
+        < {"event":"pusher:error","data":{"code":null,"message":"pusher:signin needs the string member \"data.user_data\""}}
         > {"event":"pusher:ping"}
         < {"event":"pusher:pong","data":"{}"}
         "#,

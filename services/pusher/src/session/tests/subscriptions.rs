@@ -26,16 +26,6 @@ fn a_private_channel_with_the_documented_signature() {
 }
 
 #[test]
-fn an_encrypted_channel_is_a_private_one() {
-    check(
-        r#"
-        > {"event":"pusher:subscribe","data":{"auth":"$AUTH(private-encrypted-vault)","channel":"private-encrypted-vault"}}
-        subscribe private-encrypted-vault {"event":"pusher_internal:subscription_succeeded","channel":"private-encrypted-vault","data":"{}"}
-        "#,
-    );
-}
-
-#[test]
 fn data_may_be_encoded_twice() {
     check(
         r#"
@@ -139,23 +129,6 @@ fn a_channel_called_constructor() {
         > {"event":"pusher:subscribe","data":{"channel":"constructor"}}
         subscribe constructor {"event":"pusher_internal:subscription_succeeded","channel":"constructor","data":"{}"}
         "#,
-    );
-}
-
-/// Spec §18, 36 among them: a `#` channel is never open to whoever asks.
-#[test]
-fn what_is_not_served_yet_is_said_on_the_channel() {
-    check(
-        r##"
-        > {"event":"pusher:subscribe","data":{"auth":"$AUTH(presence-a)","channel":"presence-a","channel_data":"{\"user_id\":\"u\"}"}}
-        < {"event":"pusher:subscription_error","channel":"presence-a","data":{"type":"NotSupported","error":"presence channels are not supported by this server version","status":501}}
-        > {"event":"pusher:subscribe","data":{"channel":"cache-a"}}
-        < {"event":"pusher:subscription_error","channel":"cache-a","data":{"type":"NotSupported","error":"cache channels are not supported by this server version","status":501}}
-        > {"event":"pusher:subscribe","data":{"channel":"private-cache-a","auth":"$AUTH(private-cache-a)"}}
-        < {"event":"pusher:subscription_error","channel":"private-cache-a","data":{"type":"NotSupported","error":"cache channels are not supported by this server version","status":501}}
-        > {"event":"pusher:subscribe","data":{"auth":"","channel":"#server-to-user-u"}}
-        < {"event":"pusher:subscription_error","channel":"#server-to-user-u","data":{"type":"NotSupported","error":"server-to-user channels are not supported by this server version","status":501}}
-        "##,
     );
 }
 

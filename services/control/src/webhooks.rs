@@ -1,0 +1,138 @@
+//! `WebhookService`: what webhooks could not be told. The webhooks themselves are settings of their apps.
+
+use std::time::Duration;
+
+use backbone::dead_letters::{DeadLetterError, DeadLetterId, DeadLetters};
+use backbone::registry::{Registry, RegistryError};
+use channels::AppId;
+use proto::control as wire;
+use tonic::{Request, Response, Status};
+
+use crate::apps::page_size;
+use crate::mistakes::Mistakes;
+use crate::status::{Refusal as _, invalid, within};
+use crate::wire as convert;
+
+/// Most ids in one request: as many as a page of a list can hold.
+const MAX_IDS: usize = 1_000;
+
+/// Answers calls about webhooks.
+#[derive(Clone, Debug)]
+pub(crate) struct Webhooks {
+    pub(crate) registry: Registry,
+    pub(crate) letters: DeadLetters,
+    pub(crate) patience: Duration,
+}
+
+/// Which of an app's dead letters a request is about.
+enum Which {
+    All,
+    These(Vec<DeadLetterId>),
+}
+
+fn read_which(app_id: &str, ids: &[String], all: bool) -> Result<(AppId, Which), Status> {
+    let mut mistakes = Mistakes::default();
+    let app = mistakes.keep("app_id", AppId::new(app_id));
+    if all != ids.is_empty() {
+        mistakes.add("ids", "must name dead letters, unless all of them are meant");
+    }
+    if ids.len() > MAX_IDS {
+        mistakes.add("ids", format!("must not be more than {MAX_IDS}"));
+    }
+    let read = |(index, id): (usize, &String)| mistakes.keep(format!("ids[{index}]"), DeadLetterId::new(id));
+    let these = ids.iter().take(MAX_IDS).enumerate().filter_map(read).collect();
+    let which = if all { Which::All } else { Which::These(these) };
+    mistakes.unless_any(app.map(|app| (app, which))).map_err(invalid)
+}
+
+impl Webhooks {
+    /// A mistyped app would otherwise look like one without dead letters.
+    async fn check_app(&self, app: &AppId) -> Result<(), Status> {
+        match within(self.patience, self.registry.get(app)).await? {
+            Some(_) => Ok(()),
+            None => Err(RegistryError::NoSuchApp(app.clone()).status()),
+        }
+    }
+
+    async fn replay(&self, app: &AppId, which: Which) -> Result<u64, DeadLetterError> {
+        match which {
+            Which::All => Ok(self.letters.replay_all(app).await? as u64),
+            Which::These(ids) => {
+                let mut replayed = 0;
+                for id in ids {
+                    replayed += there_was(self.letters.replay(app, &id).await)?;
+                }
+                Ok(replayed)
+            }
+        }
+    }
+
+    async fn delete(&self, app: &AppId, which: Which) -> Result<u64, DeadLetterError> {
+        match which {
+            Which::All => Ok(self.letters.delete_all(app).await? as u64),
+            Which::These(ids) => {
+                let mut deleted = 0;
+                for id in ids {
+                    deleted += there_was(self.letters.delete(app, &id).await)?;
+                }
+                Ok(deleted)
+            }
+        }
+    }
+}
+
+/// How many letters, one or none, an operation on one letter was about.
+fn there_was(result: Result<(), DeadLetterError>) -> Result<u64, DeadLetterError> {
+    match result {
+        Ok(()) => Ok(1),
+        Err(DeadLetterError::Missing) => Ok(0),
+        Err(error @ (DeadLetterError::QueueFull | DeadLetterError::Unavailable)) => Err(error),
+    }
+}
+
+#[tonic::async_trait]
+impl wire::webhook_service_server::WebhookService for Webhooks {
+    async fn list_dead_letters(
+        &self,
+        request: Request<wire::ListDeadLettersRequest>,
+    ) -> Result<Response<wire::ListDeadLettersResponse>, Status> {
+        let wire::ListDeadLettersRequest { app_id, page_size: size, page_token } = request.into_inner();
+        let mut mistakes = Mistakes::default();
+        let app = mistakes.keep("app_id", AppId::new(&app_id));
+        let size = page_size(size, &mut mistakes);
+        let after = match page_token.as_str() {
+            "" => None,
+            token => mistakes.keep("page_token", DeadLetterId::new(token).map_err(|_| "is not from an earlier answer")),
+        };
+        let app = mistakes.unless_any(app).map_err(invalid)?;
+        self.check_app(&app).await?;
+        let page = within(self.patience, Box::pin(self.letters.list(&app, after.as_ref(), size))).await?;
+        let dead_letters = page.letters.into_iter().map(|(id, letter)| convert::dead_letter(&id, letter)).collect();
+        let next_page_token = page.next.map(|id| id.as_str().to_owned()).unwrap_or_default();
+        Ok(Response::new(wire::ListDeadLettersResponse { dead_letters, next_page_token }))
+    }
+
+    async fn replay_dead_letters(
+        &self,
+        request: Request<wire::ReplayDeadLettersRequest>,
+    ) -> Result<Response<wire::ReplayDeadLettersResponse>, Status> {
+        let wire::ReplayDeadLettersRequest { app_id, ids, all } = request.into_inner();
+        let (app, which) = read_which(&app_id, &ids, all)?;
+        self.check_app(&app).await?;
+        let replayed = within(self.patience, Box::pin(self.replay(&app, which))).await?;
+        tracing::info!(%app, replayed, "dead letters are back in the queue");
+        Ok(Response::new(wire::ReplayDeadLettersResponse { replayed }))
+    }
+
+    async fn delete_dead_letters(
+        &self,
+        request: Request<wire::DeleteDeadLettersRequest>,
+    ) -> Result<Response<wire::DeleteDeadLettersResponse>, Status> {
+        let wire::DeleteDeadLettersRequest { app_id, ids, all } = request.into_inner();
+        let (app, which) = read_which(&app_id, &ids, all)?;
+        self.check_app(&app).await?;
+        let deleted = within(self.patience, Box::pin(self.delete(&app, which))).await?;
+        tracing::info!(%app, deleted, "dead letters deleted");
+        Ok(Response::new(wire::DeleteDeadLettersResponse { deleted }))
+    }
+}

@@ -1,0 +1,112 @@
+//! Reading rosters, and cleaning up after edges that are gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use backbone::{KvError, facts};
+use channels::{App, ChannelName, ClientId, EdgeId, RosterEntry};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use super::{Channel, Hub};
+
+impl Hub {
+    /// The channel's members as the backbone has them, and up to when. Those of edges that are gone are none.
+    pub(super) async fn read_roster(&self, channel: &Channel) -> Result<(u64, Vec<RosterEntry>), KvError> {
+        self.read_members(&channel.app, &channel.name).await
+    }
+
+    /// The users present in `channel`.
+    pub(crate) async fn users(&self, app: &App, channel: &ChannelName) -> Result<Vec<ClientId>, KvError> {
+        if let Some(users) = self.find(&app.id, channel).and_then(|channel| channel.users()) {
+            return Ok(users);
+        }
+        let (_, entries) = self.read_members(&app.id, channel).await?;
+        let users: BTreeSet<_> = entries.into_iter().map(|entry| entry.member.user).collect();
+        Ok(users.into_iter().collect())
+    }
+
+    async fn read_members(
+        &self,
+        app: &channels::AppId,
+        channel: &ChannelName,
+    ) -> Result<(u64, Vec<RosterEntry>), KvError> {
+        let listing = self.roster.list(&facts::roster_prefix(app, channel)).await?;
+        let mut lives: BTreeMap<EdgeId, bool> = BTreeMap::new();
+        let mut entries = Vec::new();
+        // A long name's token holds a hash: what is of another channel all the same is left out by its name.
+        let members = listing.entries.into_iter().filter_map(facts::decode_member);
+        for (_, entry) in members.filter(|(name, _)| name == channel) {
+            let alive = match lives.get(&entry.edge) {
+                Some(alive) => *alive,
+                None => {
+                    let alive = self.membership.find_out(&entry.edge).await?;
+                    lives.insert(entry.edge.clone(), alive);
+                    alive
+                }
+            };
+            if alive {
+                entries.push(entry);
+            }
+        }
+        Ok((listing.as_of, entries))
+    }
+
+    /// Until `stop`: takes the members of edges that are gone out of all rosters here, and, while this edge is the one to
+    /// do it, out of the backbone.
+    pub(crate) async fn follow_edges(&self, stop: CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.forget_the_gone() => {}
+            () = self.look_for_the_gone() => {}
+        }
+    }
+
+    async fn forget_the_gone(&self) {
+        let mut changed = self.membership.changed();
+        let mut known = 0;
+        loop {
+            let gone = self.membership.gone_since(known);
+            known += gone.len();
+            for edge in &gone {
+                self.presence_channels().iter().for_each(|channel| channel.edge_gone(self, edge));
+            }
+            if self.membership.cleans_up() {
+                for edge in &gone {
+                    if let Err(error) = self.bury(edge).await {
+                        tracing::debug!(error = &error as &dyn std::error::Error, %edge, "its members stay for now");
+                    }
+                }
+            }
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// An edge that came and went while the watch of leases was down was never seen.
+    async fn look_for_the_gone(&self) {
+        let mut ticks = tokio::time::interval(self.membership.ttl());
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let channels = self.presence_channels();
+            let edges: BTreeSet<_> = channels.iter().flat_map(|channel| channel.member_edges()).collect();
+            for edge in edges {
+                // If nobody answers, the next time.
+                self.membership.find_out(&edge).await.ok();
+            }
+        }
+    }
+
+    /// Removes the members of `edge` from the backbone. Nobody believes in them any more.
+    async fn bury(&self, edge: &EdgeId) -> Result<(), KvError> {
+        let left = self.roster.list(&format!("*.*.{edge}")).await?.entries;
+        if !left.is_empty() {
+            tracing::info!(%edge, members = left.len(), "removing the presence members of an edge that is gone");
+        }
+        for entry in left {
+            self.roster.remove(&entry.key, None).await?;
+        }
+        Ok(())
+    }
+}

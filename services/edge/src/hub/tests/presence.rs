@@ -1,0 +1,295 @@
+//! Presence, on one node and between two.
+
+use channels::{ClientId, EdgeId};
+use serde_json::Value;
+
+use super::*;
+use crate::connections::Peer;
+
+const ROOM: &str = "presence-room";
+const TTL: Duration = Duration::from_secs(2);
+
+/// An edge's hub with its part of the membership running.
+struct Node {
+    hub: Arc<Hub>,
+    membership: Arc<Membership>,
+    stop: CancellationToken,
+}
+
+impl Node {
+    fn start(world: &World) -> Self {
+        let parts = world.parts(TTL);
+        let (membership, stop) = (Arc::clone(&parts.membership), world.stop.child_token());
+        let hub = Hub::new(&Config::default(), parts, stop.clone());
+        let (joining, following) = (Arc::clone(&membership), Arc::clone(&hub));
+        let (stop_membership, stop_following) = (stop.clone(), stop.clone());
+        let staying = Arc::clone(&hub);
+        tokio::spawn(async move { joining.run(stop_membership, || staying.has_members()).await });
+        tokio::spawn(async move { following.follow_edges(stop_following).await });
+        Self { hub, membership, stop }
+    }
+
+    async fn enter(&self, connection: &str, user: &str, info: &'static str) -> Member {
+        let id = ConnectionId::new(connection).unwrap();
+        let peer = Arc::new(Peer::new(id, fixtures::app().id, 1 << 20));
+        let subscription =
+            self.hub.enter(&peer, &name(ROOM), ClientId::new(user).unwrap(), Bytes::from_static(info.as_bytes()));
+        Member { peer, subscription: Some(subscription), told: Vec::new() }
+    }
+}
+
+/// A connection in the room.
+struct Member {
+    peer: Arc<Peer>,
+    subscription: Option<Subscription>,
+    told: Vec<(String, Value)>,
+}
+
+impl Member {
+    /// The next event and its decoded data.
+    async fn next(&mut self) -> (String, Value) {
+        while self.told.is_empty() {
+            let taken = poll_fn(|cx| {
+                let mut frames = VecDeque::new();
+                self.peer.queue.take(cx, 0, &mut frames);
+                if frames.is_empty() { Poll::Pending } else { Poll::Ready(frames) }
+            });
+            for frame in tokio::time::timeout(PATIENCE, taken).await.expect("frames in time") {
+                let start = if frame.bytes[1] < 126 { 2 } else { 4 };
+                let event: Value = serde_json::from_slice(&frame.bytes[start..]).unwrap();
+                let data = serde_json::from_str(event["data"].as_str().unwrap()).unwrap();
+                self.told.push((event["event"].as_str().unwrap().to_owned(), data));
+            }
+        }
+        self.told.remove(0)
+    }
+
+    async fn greeted(&mut self) -> Vec<String> {
+        let (event, data) = self.next().await;
+        assert_eq!(event, "pusher_internal:subscription_succeeded");
+        let ids = data["presence"]["ids"].as_array().unwrap();
+        ids.iter().map(|id| id.as_str().unwrap().to_owned()).collect()
+    }
+
+    async fn told(&mut self, expected: &str, user: &str) {
+        let (event, data) = self.next().await;
+        assert_eq!((event.as_str(), data["user_id"].as_str().unwrap()), (expected, user));
+    }
+
+    fn leave(&mut self, stay: Duration) {
+        let mut subscription = self.subscription.take().unwrap();
+        subscription.stay_for(stay);
+    }
+}
+
+const ADDED: &str = "pusher_internal:member_added";
+const REMOVED: &str = "pusher_internal:member_removed";
+
+async fn world() -> World {
+    World::with(fixtures::app()).await
+}
+
+/// Spec §6: the snapshot holds the new member, everybody else is told of it once, and of its end.
+#[tokio::test]
+async fn members_come_and_go() {
+    let world = world().await;
+    let (here, there) = (Node::start(&world), Node::start(&world));
+    let mut ann = here.enter("1.1", "ann", r#"{"name":"Ann"}"#).await;
+    assert_eq!(ann.greeted().await, ["ann"]);
+    let mut bob = there.enter("2.1", "bob", "").await;
+    assert_eq!(bob.greeted().await, ["ann", "bob"]);
+    ann.told(ADDED, "bob").await;
+    bob.leave(Duration::ZERO);
+    ann.told(REMOVED, "bob").await;
+    assert_eq!(here.hub.users(&fixtures::app(), &name(ROOM)).await.unwrap(), [ClientId::new("ann").unwrap()]);
+    // Where nobody is any more the roster is read.
+    assert_eq!(there.hub.users(&fixtures::app(), &name(ROOM)).await.unwrap(), [ClientId::new("ann").unwrap()]);
+}
+
+/// Spec §18, 14, 15 and 20: one user on two nodes is one member, and one that moves was never away.
+#[tokio::test]
+async fn a_user_on_two_nodes_is_one_member() {
+    let world = world().await;
+    let (here, there) = (Node::start(&world), Node::start(&world));
+    let mut watcher = here.enter("1.1", "watcher", "").await;
+    watcher.greeted().await;
+    let mut first = here.enter("1.2", "ann", r#""first""#).await;
+    assert_eq!(first.greeted().await, ["ann", "watcher"]);
+    watcher.told(ADDED, "ann").await;
+    let mut second = there.enter("2.1", "ann", r#""second""#).await;
+    let (_, data) = second.next().await;
+    assert_eq!(data["presence"]["hash"]["ann"], "first", "what its first connection said");
+    first.leave(Duration::ZERO);
+    let mut last = there.enter("2.2", "last", "").await;
+    assert_eq!(last.greeted().await, ["ann", "last", "watcher"]);
+    watcher.told(ADDED, "last").await;
+    second.leave(Duration::ZERO);
+    watcher.told(REMOVED, "ann").await;
+    last.told(REMOVED, "ann").await;
+}
+
+/// Who drops without a word stays for the grace: coming back within it is seen by nobody.
+#[tokio::test]
+async fn an_abrupt_drop_is_not_seen_if_the_user_comes_back() {
+    let world = world().await;
+    let node = Node::start(&world);
+    let mut watcher = node.enter("1.1", "watcher", "").await;
+    watcher.greeted().await;
+    let mut ann = node.enter("1.2", "ann", "").await;
+    ann.greeted().await;
+    watcher.told(ADDED, "ann").await;
+    ann.leave(Duration::from_secs(3600));
+    let mut back = node.enter("1.3", "ann", "").await;
+    assert_eq!(back.greeted().await, ["ann", "watcher"]);
+    let mut bob = node.enter("1.4", "bob", "").await;
+    assert_eq!(bob.greeted().await, ["ann", "bob", "watcher"]);
+    watcher.told(ADDED, "bob").await;
+    bob.leave(Duration::from_millis(50));
+    watcher.told(REMOVED, "bob").await;
+}
+
+/// The limit of §16: who is too many is refused, a further connection of somebody who is there is not.
+#[tokio::test]
+async fn a_full_channel_refuses_new_users_only() {
+    let mut app = fixtures::app();
+    app.limits.presence_members = 2;
+    let world = World::with(app).await;
+    let (here, there) = (Node::start(&world), Node::start(&world));
+    let mut ann = here.enter("1.1", "ann", "").await;
+    ann.greeted().await;
+    let mut bob = there.enter("2.1", "bob", "").await;
+    bob.greeted().await;
+    ann.told(ADDED, "bob").await;
+    let cid = here.enter("1.2", "cid", "").await;
+    let refused = poll_fn(|cx| match cid.peer.queue.take(cx, 0, &mut VecDeque::new()).refused {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    });
+    tokio::time::timeout(PATIENCE, refused).await.expect("a refusal in time");
+    assert_eq!(cid.peer.queue.take_refused(), [name(ROOM)]);
+    drop(cid);
+    let mut again = here.enter("1.3", "bob", "").await;
+    assert_eq!(again.greeted().await, ["ann", "bob"]);
+    bob.leave(Duration::ZERO);
+    again.leave(Duration::ZERO);
+    ann.told(REMOVED, "bob").await;
+    let mut dora = there.enter("2.2", "dora", "").await;
+    assert_eq!(dora.greeted().await, ["ann", "dora"]);
+}
+
+/// Of users who come at the same time on many connections, each is added once, and nobody twice in a row.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn concurrent_joins_add_each_user_once() {
+    let world = world().await;
+    let nodes = [Node::start(&world), Node::start(&world), Node::start(&world)];
+    let mut watcher = nodes[0].enter("9.9", "watcher", "").await;
+    watcher.greeted().await;
+    let mut members = Vec::new();
+    for number in 0..60 {
+        let node = &nodes[number % 3];
+        members.push(node.enter(&format!("{}.{number}", number % 3 + 1), &format!("u{}", number / 3 % 10), "").await);
+    }
+    let mut added = std::collections::BTreeSet::new();
+    while added.len() < 10 {
+        let (event, data) = watcher.next().await;
+        assert_eq!(event, ADDED);
+        assert!(added.insert(data["user_id"].as_str().unwrap().to_owned()), "{data} twice");
+    }
+    for member in &mut members {
+        assert!(member.greeted().await.contains(&"watcher".to_owned()));
+    }
+    members.iter_mut().for_each(|member| member.leave(Duration::ZERO));
+    while !added.is_empty() {
+        let (event, data) = watcher.next().await;
+        assert_eq!(event, REMOVED);
+        assert!(added.remove(data["user_id"].as_str().unwrap()), "{data} was not there");
+    }
+}
+
+/// Spec §18, 18: a node that dies takes its members along within its lease, and nobody else's.
+#[tokio::test]
+async fn the_members_of_a_dead_node_are_gone() {
+    let world = world().await;
+    let (here, there) = (Node::start(&world), Node::start(&world));
+    let mut ann = here.enter("1.1", "ann", "").await;
+    ann.greeted().await;
+    let mut bob = there.enter("2.1", "bob", "").await;
+    bob.greeted().await;
+    ann.told(ADDED, "bob").await;
+    // It ends with a member, so its lease is left to lapse.
+    let gone = there.membership.me();
+    there.stop.cancel();
+    ann.told(REMOVED, "bob").await;
+    assert!(here.membership.is_gone(&gone));
+    // And the backbone forgets them, too.
+    let roster = world.backbone.kv(Bucket::Roster);
+    let forgotten = async {
+        while !roster.list(&format!("*.*.{gone}")).await.unwrap().entries.is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, forgotten).await.expect("the entries go in time");
+}
+
+/// What a dead node left behind is nobody's member, also for a node that never knew it.
+#[tokio::test]
+async fn leftovers_are_not_believed() {
+    let world = world().await;
+    let left =
+        channels::Member { connection: ConnectionId::new("7.7").unwrap(), user: ClientId::new("ghost").unwrap() };
+    let key = backbone::facts::roster_key(&fixtures::app().id, &name(ROOM), &EdgeId::from_random(7), &left);
+    let value = backbone::facts::encode_member(&name(ROOM), &left, &Bytes::new());
+    world.backbone.kv(Bucket::Roster).put(&key, value).await.unwrap();
+    let node = Node::start(&world);
+    let mut ann = node.enter("1.1", "ann", "").await;
+    assert_eq!(ann.greeted().await, ["ann"]);
+}
+
+/// A node that was taken for dead comes back with all its members: others see them again, its own saw nothing wrong.
+#[tokio::test]
+async fn a_node_that_was_taken_for_dead_brings_its_members_back() {
+    let world = world().await;
+    let (here, there) = (Node::start(&world), Node::start(&world));
+    let mut ann = here.enter("1.1", "ann", "").await;
+    ann.greeted().await;
+    let mut bob = there.enter("2.1", "bob", "").await;
+    bob.greeted().await;
+    ann.told(ADDED, "bob").await;
+    let lease = backbone::facts::edge_lease_key(&there.membership.me());
+    world.backbone.kv(Bucket::Leases).remove(&lease, None).await.unwrap();
+    ann.told(REMOVED, "bob").await;
+    ann.told(ADDED, "bob").await;
+    bob.leave(Duration::ZERO);
+    ann.told(REMOVED, "bob").await;
+}
+
+/// Left and back as another user, faster than anything can be written: the first is gone, the second is there.
+#[tokio::test]
+async fn a_connection_may_come_back_as_somebody_else() {
+    let world = world().await;
+    let node = Node::start(&world);
+    let mut watcher = node.enter("1.1", "watcher", "").await;
+    watcher.greeted().await;
+    let peer = Arc::new(Peer::new(ConnectionId::new("1.2").unwrap(), fixtures::app().id, 1 << 20));
+    let enter = |user: &str| node.hub.enter(&peer, &name(ROOM), ClientId::new(user).unwrap(), Bytes::new());
+    for _ in 0..5 {
+        drop(enter("ann"));
+        drop(enter("bob"));
+    }
+    let _stays = enter("cid");
+    let mut there = std::collections::BTreeSet::new();
+    loop {
+        let (event, data) = watcher.next().await;
+        let user = data["user_id"].as_str().unwrap().to_owned();
+        if event == ADDED {
+            assert!(there.insert(user));
+        } else {
+            assert!(there.remove(&user));
+        }
+        if there.iter().eq(["cid"]) {
+            break;
+        }
+    }
+    let users = node.hub.users(&fixtures::app(), &name(ROOM)).await.unwrap();
+    assert_eq!(users.iter().map(ClientId::as_str).collect::<Vec<_>>(), ["cid", "watcher"]);
+}
