@@ -209,7 +209,7 @@ pub mod stored_app {
         #[prost(string, repeated, tag = "2")]
         pub operations: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     }
-    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
     pub struct PusherSettings {
         #[prost(bool, tag = "1")]
         pub client_events: bool,
@@ -226,6 +226,10 @@ pub mod stored_app {
         /// Absent is the default: on.
         #[prost(bool, optional, tag = "6")]
         pub positions: ::core::option::Option<bool>,
+        #[prost(bool, tag = "7")]
+        pub tls_only: bool,
+        #[prost(string, repeated, tag = "8")]
+        pub allowed_origins: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     }
     /// Absent is no limit.
     #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -64,7 +64,7 @@ pub mod capability {
 }
 /// Switches of the Pusher surface. In answers all are present; in requests an absent one is the default for a new app,
 /// and stays as it is for an existing one.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PusherSettings {
     /// Whether clients may send client events. Default false.
     #[prost(bool, optional, tag = "1")]
@@ -85,6 +85,22 @@ pub struct PusherSettings {
     /// Whether delivered events carry their position, for clients that catch up after a reconnect. Default true.
     #[prost(bool, optional, tag = "6")]
     pub positions: ::core::option::Option<bool>,
+    /// Whether connections without TLS are refused. Default false.
+    #[prost(bool, optional, tag = "7")]
+    pub tls_only: ::core::option::Option<bool>,
+    /// Where web pages that connect may come from, as in `<https://app.example.com`,> `example.com` or `*.example.com`.
+    /// Absent or empty: anywhere, the default.
+    #[prost(message, optional, tag = "8")]
+    pub allowed_origins: ::core::option::Option<pusher_settings::Origins>,
+}
+/// Nested message and enum types in `PusherSettings`.
+pub mod pusher_settings {
+    /// A list that can be told from none being given.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Origins {
+        #[prost(string, repeated, tag = "1")]
+        pub patterns: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    }
 }
 /// Use over the whole app. An absent field is no limit.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

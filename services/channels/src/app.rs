@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Capability, ChannelKind, ChannelName, Limits, Namespaces, Quota, Tier, Webhook};
+use crate::{Capability, ChannelKind, ChannelName, Limits, Namespaces, OriginPattern, Quota, Tier, Webhook};
 
 /// Longest app id in bytes; with the channel token it keeps subjects below 256 bytes.
 const MAX_APP_ID_BYTES: usize = 32;
@@ -138,9 +138,19 @@ pub struct PusherSettings {
     pub authorized_connections: Option<Duration>,
     /// Whether delivered events carry their position, for clients that catch up after a reconnect. On by default.
     pub positions: bool,
+    /// Whether connections without TLS are refused. Off by default.
+    pub tls_only: bool,
+    /// Where web pages that connect may come from; empty for anywhere.
+    pub allowed_origins: Vec<OriginPattern>,
 }
 
 impl PusherSettings {
+    /// Whether a page from `origin` may connect. Who sends no origin is no browser, and could send any.
+    pub fn allows_origin(&self, origin: Option<&str>) -> bool {
+        let Some(origin) = origin else { return true };
+        self.allowed_origins.is_empty() || self.allowed_origins.iter().any(|pattern| pattern.matches(origin))
+    }
+
     /// The time for [`Self::authorized_connections`] where only the switch is given: Pusher's "about 30 s".
     pub const AUTHORIZATION_TIMEOUT: Duration = Duration::from_secs(30);
 }
@@ -154,6 +164,8 @@ impl Default for PusherSettings {
             watchlist: false,
             authorized_connections: None,
             positions: true,
+            tls_only: false,
+            allowed_origins: Vec::new(),
         }
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use backbone::dead_letters::DeadLetterId;
 use backbone::registry::{PusherChange, RegisteredApp};
 use channels::{
-    Capability, DEFAULT_RETENTION, Key, KeyName, Limits, Namespace, Namespaces, PusherSettings, Quota, Secret, Tier,
-    Webhook, WebhookEvents,
+    Capability, DEFAULT_RETENTION, Key, KeyName, Limits, Namespace, Namespaces, OriginPattern, PusherSettings, Quota,
+    Secret, Tier, Webhook, WebhookEvents,
 };
 use proto::backbone::DeadLetter;
 use proto::control as wire;
@@ -79,6 +79,10 @@ fn pusher(pusher: &PusherSettings) -> wire::PusherSettings {
         watchlist: Some(pusher.watchlist),
         authorized_connections_ms: Some(pusher.authorized_connections.map_or(0, millis)),
         positions: Some(pusher.positions),
+        tls_only: Some(pusher.tls_only),
+        allowed_origins: Some(wire::pusher_settings::Origins {
+            patterns: pusher.allowed_origins.iter().map(|pattern| pattern.as_str().to_owned()).collect(),
+        }),
     }
 }
 
@@ -168,6 +172,10 @@ pub(crate) fn read_pusher(pusher: Option<wire::PusherSettings>, mistakes: &mut M
             mistakes.keep("pusher.authorized_connections_ms", checked)
         }
     });
+    let origins = pusher.allowed_origins.map(|origins| {
+        let patterns = origins.patterns.iter().map(|pattern| OriginPattern::new(pattern));
+        mistakes.keep("pusher.allowed_origins", patterns.collect::<Result<_, _>>()).unwrap_or_default()
+    });
     PusherChange {
         client_events: pusher.client_events,
         user_authentication: pusher.user_authentication,
@@ -175,6 +183,8 @@ pub(crate) fn read_pusher(pusher: Option<wire::PusherSettings>, mistakes: &mut M
         watchlist: pusher.watchlist,
         authorized_connections: authorized,
         positions: pusher.positions,
+        tls_only: pusher.tls_only,
+        allowed_origins: origins,
     }
 }
 

@@ -129,6 +129,8 @@ async fn all_settings_can_be_set() {
         watchlist: Some(false),
         authorized_connections_ms: Some(0),
         positions: Some(true),
+        tls_only: Some(false),
+        allowed_origins: Some(wire::pusher_settings::Origins::default()),
     };
     assert_eq!(defaults.pusher, Some(pusher));
     let limits = wire::Limits {
@@ -156,6 +158,8 @@ async fn all_settings_can_be_set() {
         watchlist: Some(true),
         authorized_connections_ms: Some(1_500),
         positions: Some(false),
+        tls_only: Some(true),
+        allowed_origins: Some(wire::pusher_settings::Origins { patterns: vec!["*.example.com".to_owned()] }),
     };
     let limits = wire::Limits {
         channel_name_chars: Some(1),
@@ -183,13 +187,13 @@ async fn all_settings_can_be_set() {
     };
     let request = wire::UpdateAppRequest {
         id: "1".to_owned(),
-        pusher: Some(pusher),
+        pusher: Some(pusher.clone()),
         limits: Some(limits),
         webhooks: Some(hooks(vec![hook.clone()])),
         ..Default::default()
     };
     let changed = client.update(request.clone()).await.unwrap();
-    assert_eq!((changed.pusher, changed.limits), (Some(pusher), Some(limits)));
+    assert_eq!((changed.pusher, changed.limits), (Some(pusher.clone()), Some(limits)));
     assert_eq!(changed.webhooks, std::slice::from_ref(&hook));
     assert_eq!(client.update(request).await.unwrap().revision, changed.revision, "the same is no change");
 

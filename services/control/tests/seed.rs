@@ -31,6 +31,8 @@ watchlist = true
 authorized_connections = true
 authorized_connections_timeout = "1m30s"
 positions = false
+tls_only = true
+allowed_origins = ["*.example.com"]
 [app.quota]
 connections = 1_000
 [app.limits]
@@ -105,6 +107,8 @@ fn everything_is_read() {
         watchlist: true,
         authorized_connections: Some(Duration::from_secs(90)),
         positions: false,
+        tls_only: true,
+        allowed_origins: vec![channels::OriginPattern::new("*.example.com").unwrap()],
     };
     assert_eq!(app.pusher, pusher);
     assert_eq!(app.quota.connections, Some(1_000));
@@ -361,7 +365,7 @@ authorized_connections_timeout = "500ms"
         "app #4: has no id",
         "app #4, pusher, line 44: must be a table",
         "app 1003, pusher, line 48: unknown key \"watch_list\"; known are client_events, user_authentication, \
-         subscription_count, watchlist, positions, authorized_connections, authorized_connections_timeout",
+         subscription_count, watchlist, positions, tls_only, authorized_connections, authorized_connections_timeout, allowed_origins",
         "app 1003, pusher, positions, line 49: must be true or false",
         "app 1003, pusher, authorized_connections_timeout, line 50: is only for authorized_connections = true",
         "app 1003, limits, presence_members: must be 1 to 100000",

@@ -80,7 +80,7 @@ struct State {
     dropped: u64,
     notices: Notices,
     /// Channels that turned out to be full. At most as many as the connection has asked for.
-    refused: Option<Box<Vec<ChannelName>>>,
+    refused: Vec<ChannelName>,
     /// The connection takes nothing any more.
     closed: bool,
     /// Of the connection's task, while it waits. Taken by the first who wakes it, so that the rest of a burst costs
@@ -138,14 +138,14 @@ impl Queue {
     /// Tells the connection that `channel`, which it asked for, is full.
     pub(crate) fn refuse(&self, channel: &ChannelName) {
         let mut state = self.state.lock();
-        state.refused.get_or_insert_default().push(channel.clone());
+        state.refused.push(channel.clone());
         state.notices.refused = true;
         wake(state);
     }
 
     /// For the connection: the channels that turned out to be full.
     pub(crate) fn take_refused(&self) -> Vec<ChannelName> {
-        self.state.lock().refused.take().map(|refused| *refused).unwrap_or_default()
+        std::mem::take(&mut self.state.lock().refused)
     }
 
     /// Bytes that wait.

@@ -27,6 +27,8 @@ pub enum CloseCode {
     NotUtf8,
     /// 1009: a frame over the size limit of the listener.
     FrameTooLarge,
+    /// 4000: plain text to an app that demands TLS.
+    TlsOnly,
     /// 4001: no app has the key.
     UnknownKey,
     /// 4001: the app was deleted while the connection was open.
@@ -44,6 +46,8 @@ pub enum CloseCode {
     KeyRevoked,
     /// 4009: a sign-in that cannot be verified.
     SignInFailed,
+    /// 4009: a web page from somewhere that the app does not allow.
+    OriginNotAllowed,
     /// 4009: it has neither signed in nor been let into a private or presence channel in the time the app gives.
     Unauthorized,
     /// 4009: the app's backend terminated the connections of the user it is signed in as.
@@ -66,11 +70,12 @@ pub enum CloseCode {
 
 impl CloseCode {
     /// Every reason.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::BrokenRules,
         Self::NotText,
         Self::NotUtf8,
         Self::FrameTooLarge,
+        Self::TlsOnly,
         Self::UnknownKey,
         Self::AppDeleted,
         Self::AppDisabled,
@@ -79,6 +84,7 @@ impl CloseCode {
         Self::UnsupportedProtocol,
         Self::KeyRevoked,
         Self::SignInFailed,
+        Self::OriginNotAllowed,
         Self::Unauthorized,
         Self::Terminated,
         Self::OverCapacity,
@@ -105,6 +111,7 @@ impl CloseCode {
             Self::NotText => (1003, "Only text frames are understood"),
             Self::NotUtf8 => (1007, "Text must be UTF-8"),
             Self::FrameTooLarge => (1009, "Frame too large"),
+            Self::TlsOnly => (4000, "The app takes connections over TLS only"),
             Self::UnknownKey => (4001, "No app has this key"),
             Self::AppDeleted => (4001, "The app was deleted"),
             Self::AppDisabled => (4003, "The app is disabled"),
@@ -113,6 +120,7 @@ impl CloseCode {
             Self::UnsupportedProtocol => (4007, "Unsupported protocol version, use 4 to 7"),
             Self::KeyRevoked => (4009, "The key was revoked"),
             Self::SignInFailed => (4009, "Sign-in failed"),
+            Self::OriginNotAllowed => (4009, "The app takes no connections from this origin"),
             Self::Unauthorized => (4009, "Neither signed in nor subscribed with authorization in time"),
             Self::Terminated => (4009, "The user's connections were terminated"),
             Self::OverCapacity => (4100, "Over capacity"),
@@ -128,7 +136,8 @@ impl CloseCode {
     pub fn class(self) -> Class {
         match self {
             Self::BrokenRules | Self::NotText | Self::NotUtf8 | Self::FrameTooLarge => Class::Transport,
-            Self::UnknownKey
+            Self::TlsOnly
+            | Self::UnknownKey
             | Self::AppDeleted
             | Self::AppDisabled
             | Self::OverQuota
@@ -136,6 +145,7 @@ impl CloseCode {
             | Self::UnsupportedProtocol
             | Self::KeyRevoked
             | Self::SignInFailed
+            | Self::OriginNotAllowed
             | Self::Unauthorized
             | Self::Terminated => Class::GiveUp,
             Self::OverCapacity | Self::TooSlow | Self::Unavailable => Class::BackOff,

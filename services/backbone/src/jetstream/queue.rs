@@ -207,7 +207,11 @@ impl Consumer {
             let Some(messages) = &mut self.messages else {
                 match self.start(false).await {
                     Ok(Standing::Ours) => pause = RETRY_PAUSE,
-                    Ok(Standing::TakenOver) => return None,
+                    Ok(Standing::TakenOver) => {
+                        // Nobody is left who could take an acknowledgement for it.
+                        self.held.lock().clear();
+                        return None;
+                    }
                     Err(error) => {
                         debug!(%error, "cannot go on with the webhook queue yet");
                         sleep(pause).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use channels::{App, Limits, Namespaces, PusherSettings, Quota, Webhook};
+use channels::{App, Limits, Namespaces, OriginPattern, PusherSettings, Quota, Webhook};
 
 /// New settings of an app; what is `None` stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,6 +38,10 @@ pub struct PusherChange {
     pub authorized_connections: Option<Option<Duration>>,
     /// Whether delivered events carry their position.
     pub positions: Option<bool>,
+    /// Whether connections without TLS are refused.
+    pub tls_only: Option<bool>,
+    /// Where web pages that connect may come from.
+    pub allowed_origins: Option<Vec<OriginPattern>>,
 }
 
 impl AppChange {
@@ -61,6 +65,8 @@ impl PusherChange {
         set(&mut pusher.watchlist, self.watchlist.as_ref());
         set(&mut pusher.authorized_connections, self.authorized_connections.as_ref());
         set(&mut pusher.positions, self.positions.as_ref());
+        set(&mut pusher.tls_only, self.tls_only.as_ref());
+        set(&mut pusher.allowed_origins, self.allowed_origins.as_ref());
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use channels::{
     App, AppId, Capability, DEFAULT_RETENTION, InvalidAppId, InvalidCapability, InvalidKeyName, InvalidNamespaces,
-    InvalidWebhook, Key, KeyName, Namespace, Namespaces, Quota, Secret, Tier,
+    InvalidOriginPattern, InvalidWebhook, Key, KeyName, Namespace, Namespaces, Quota, Secret, Tier,
 };
 use prost::Message as _;
 use proto::backbone::{StoredApp, stored_app};
@@ -52,6 +52,9 @@ pub enum Unreadable {
     /// A tier that this process does not know.
     #[error("a namespace has the unknown tier {0}")]
     Tier(i32),
+    /// An origin that is none.
+    #[error("it allows an invalid origin")]
+    Origin(#[from] InvalidOriginPattern),
     /// Namespaces that contradict each other.
     #[error("its namespaces are invalid")]
     Namespaces(#[from] InvalidNamespaces),
@@ -134,7 +137,7 @@ pub(super) fn decode(id: &AppId, value: &[u8], revision: u64) -> Result<Register
         name: stored.name,
         enabled: stored.enabled,
         keys,
-        pusher: settings::read_pusher(stored.pusher.unwrap_or_default()),
+        pusher: settings::read_pusher(stored.pusher.unwrap_or_default())?,
         limits: settings::read_limits(stored.limits.unwrap_or_default()),
         quota: Quota { connections: stored.quota.unwrap_or_default().connections },
         namespaces: Namespaces::new(namespaces)?,

@@ -2,7 +2,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use channels::{
-    Limits, Namespace, Namespaces, PusherSettings, Quota, Secret, Tier, Webhook, WebhookEvent, WebhookEvents,
+    Limits, Namespace, Namespaces, OriginPattern, PusherSettings, Quota, Secret, Tier, Webhook, WebhookEvent,
+    WebhookEvents,
 };
 use proptest::prelude::*;
 use prost::Message as _;
@@ -87,6 +88,8 @@ mod stored_form {
             watchlist: true,
             authorized_connections: Some(Duration::from_millis(1_500)),
             positions: false,
+            tls_only: true,
+            allowed_origins: vec![OriginPattern::new("*.example.com").unwrap()],
         };
         full.webhooks = vec![
             webhook("w1"),

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use channels::{DEFAULT_RETENTION, Limits, Namespace, Namespaces, PusherSettings, Quota, Tier};
+use channels::{DEFAULT_RETENTION, Limits, Namespace, Namespaces, OriginPattern, PusherSettings, Quota, Tier};
 use proto::control as wire;
 
 use super::duration::{duration, short_duration};
-use super::fields::{Fields, Report};
+use super::fields::{Fields, Report, texts};
 use crate::check;
 
 pub(super) fn pusher(mut fields: Fields<'_>, report: &mut Report<'_>) -> PusherSettings {
@@ -18,7 +18,9 @@ pub(super) fn pusher(mut fields: Fields<'_>, report: &mut Report<'_>) -> PusherS
         subscription_count: flag("subscription_count", default.subscription_count),
         watchlist: flag("watchlist", default.watchlist),
         positions: flag("positions", default.positions),
+        tls_only: flag("tls_only", default.tls_only),
         authorized_connections: authorized_connections(&mut fields, report),
+        allowed_origins: allowed_origins(&mut fields, report),
     };
     fields.finish(report);
     pusher
@@ -38,6 +40,16 @@ fn authorized_connections(fields: &mut Fields<'_>, report: &mut Report<'_>) -> O
             None
         }
     }
+}
+
+fn allowed_origins(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Vec<OriginPattern> {
+    let Some(field) = fields.get("allowed_origins") else { return Vec::new() };
+    let Some(patterns) = texts(field.value) else {
+        field.refuse(report, "must be an array of origins");
+        return Vec::new();
+    };
+    let patterns = patterns.iter().map(|pattern| OriginPattern::new(pattern));
+    field.keep(report, patterns.collect::<Result<_, _>>()).unwrap_or_default()
 }
 
 pub(super) fn quota(mut fields: Fields<'_>, report: &mut Report<'_>) -> Quota {

@@ -113,6 +113,13 @@ struct Switches {
     /// Whether delivered events carry their position, for clients that catch up [new apps: true]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     positions: Option<bool>,
+    /// Whether connections without TLS are refused [new apps: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    tls_only: Option<bool>,
+    /// Where web pages that connect may come from, as in https://app.example.com or *.example.com; repeatable; all of
+    /// them together replace what was there, and "any" lifts the restriction [new apps: any]
+    #[arg(long, value_name = "ORIGIN")]
+    allowed_origin: Vec<String>,
 }
 
 /// Settings that both create and update take.
@@ -170,6 +177,10 @@ impl Switches {
             watchlist: self.watchlist,
             authorized_connections_ms: self.authorized_connections,
             positions: self.positions,
+            tls_only: self.tls_only,
+            allowed_origins: (!self.allowed_origin.is_empty()).then(|| wire::pusher_settings::Origins {
+                patterns: self.allowed_origin.into_iter().filter(|origin| origin != "any").collect(),
+            }),
         }
     }
 }

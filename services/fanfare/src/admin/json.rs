@@ -124,6 +124,8 @@ struct PusherSettings {
     watchlist: Option<bool>,
     authorized_connections_ms: Option<u64>,
     positions: Option<bool>,
+    tls_only: Option<bool>,
+    allowed_origins: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -194,7 +196,7 @@ impl<'a> App<'a> {
             name: &app.name,
             enabled: app.enabled,
             keys: app.keys.iter().map(Key::new).collect(),
-            pusher: PusherSettings::new(app.pusher.unwrap_or_default()),
+            pusher: PusherSettings::new(app.pusher.clone().unwrap_or_default()),
             quota: Quota { connections: app.quota.unwrap_or_default().connections },
             namespaces: app.namespaces.iter().map(Namespace::new).collect(),
             limits: Limits::new(app.limits.unwrap_or_default()),
@@ -214,6 +216,8 @@ impl PusherSettings {
             watchlist: pusher.watchlist,
             authorized_connections_ms: pusher.authorized_connections_ms,
             positions: pusher.positions,
+            tls_only: pusher.tls_only,
+            allowed_origins: pusher.allowed_origins.map(|origins| origins.patterns).unwrap_or_default(),
         }
     }
 }

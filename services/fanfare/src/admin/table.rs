@@ -45,7 +45,7 @@ fn app(app: &wire::App) -> String {
         ["state".to_owned(), state(app).to_owned()],
         ["connections".to_owned(), connections(app)],
     ];
-    rows.extend(switches(app.pusher.unwrap_or_default()));
+    rows.extend(switches(app.pusher.as_ref().unwrap_or(&wire::PusherSettings::default())));
     rows.extend(app.keys.iter().map(|key| {
         let state = if key.revoked_ms == 0 { "" } else { " (revoked)" };
         ["key".to_owned(), format!("{}{state}: {}", key.name, capability(key))]
@@ -56,12 +56,14 @@ fn app(app: &wire::App) -> String {
     columns(&rows)
 }
 
-fn switches(pusher: wire::PusherSettings) -> [[String; 2]; 6] {
+fn switches(pusher: &wire::PusherSettings) -> [[String; 2]; 8] {
     let authorized = match pusher.authorized_connections_ms() {
         0 => "not required".to_owned(),
         ms => format!("required within {}", time(ms)),
     };
     let yes_or_no = |switch: bool| if switch { "yes" } else { "no" }.to_owned();
+    let origins = pusher.allowed_origins.iter().flat_map(|origins| &origins.patterns);
+    let origins = origins.map(String::as_str).collect::<Vec<_>>().join(", ");
     [
         ["client events".to_owned(), yes_or_no(pusher.client_events())],
         ["user authentication".to_owned(), yes_or_no(pusher.user_authentication())],
@@ -69,6 +71,8 @@ fn switches(pusher: wire::PusherSettings) -> [[String; 2]; 6] {
         ["watchlist".to_owned(), yes_or_no(pusher.watchlist())],
         ["authorization".to_owned(), authorized],
         ["positions".to_owned(), yes_or_no(pusher.positions())],
+        ["TLS only".to_owned(), yes_or_no(pusher.tls_only())],
+        ["allowed origins".to_owned(), if origins.is_empty() { "any".to_owned() } else { origins }],
     ]
 }
 

@@ -108,6 +108,8 @@ async fn json_is_stable_and_named_as_in_the_proto() {
             "--client-events",
             "--subscription-count=true",
             "--positions=false",
+            "--tls-only",
+            "--allowed-origin=*.example.com",
             "--authorized-connections",
             "--connections=5",
             "--namespace=tick-=ephemeral",
@@ -140,6 +142,8 @@ async fn json_is_stable_and_named_as_in_the_proto() {
             "watchlist": false,
             "authorized_connections_ms": 30_000,
             "positions": false,
+            "tls_only": true,
+            "allowed_origins": ["*.example.com"],
         },
         "quota": { "connections": 5 },
         "namespaces": [

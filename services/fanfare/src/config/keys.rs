@@ -36,9 +36,9 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
 pub(super) static KEYS: &[Key] = &[
     Key {
         path: "roles",
-        doc: "What this process runs: `edge` takes clients and the publish API, `control` serves the control plane. \
-              Without NATS one process runs both.",
-        default: "edge,control",
+        doc: "What this process runs: `edge` takes clients and the publish API, `control` serves the control plane, \
+              `worker` decides and delivers webhooks. Without NATS one process runs all.",
+        default: "edge,control,worker",
         example: "edge",
         flag: Some("role"),
         set: Set::List(|settings, names| {

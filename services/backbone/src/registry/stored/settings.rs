@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use channels::{Limits, PusherSettings};
+use channels::{InvalidOriginPattern, Limits, OriginPattern, PusherSettings};
 use proto::backbone::stored_app;
 
 pub(super) fn pusher(pusher: &PusherSettings) -> stored_app::PusherSettings {
@@ -18,19 +18,24 @@ pub(super) fn pusher(pusher: &PusherSettings) -> stored_app::PusherSettings {
         watchlist: pusher.watchlist,
         authorized_connections_ms: pusher.authorized_connections.map(millis),
         positions: stored(pusher.positions, default.positions),
+        tls_only: pusher.tls_only,
+        allowed_origins: pusher.allowed_origins.iter().map(|pattern| pattern.as_str().to_owned()).collect(),
     }
 }
 
-pub(super) fn read_pusher(stored: stored_app::PusherSettings) -> PusherSettings {
+pub(super) fn read_pusher(stored: stored_app::PusherSettings) -> Result<PusherSettings, InvalidOriginPattern> {
     let default = PusherSettings::default();
-    PusherSettings {
+    let origins = stored.allowed_origins.iter().map(|pattern| OriginPattern::new(pattern));
+    Ok(PusherSettings {
         client_events: stored.client_events,
         user_authentication: stored.user_authentication.unwrap_or(default.user_authentication),
         subscription_count: stored.subscription_count,
         watchlist: stored.watchlist,
         authorized_connections: stored.authorized_connections_ms.map(Duration::from_millis),
         positions: stored.positions.unwrap_or(default.positions),
-    }
+        tls_only: stored.tls_only,
+        allowed_origins: origins.collect::<Result<_, _>>()?,
+    })
 }
 
 pub(super) fn limits(limits: &Limits) -> stored_app::Limits {
