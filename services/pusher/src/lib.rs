@@ -13,6 +13,7 @@ mod json;
 mod name;
 mod session;
 mod socket_id;
+pub mod xhr;
 
 pub use codes::{Class, CloseCode, ErrorCode};
 pub use encode::encode_record;
