@@ -55,6 +55,11 @@ pub struct Config {
     pub pong_timeout: Duration,
     /// How long a connection that is being closed has to take its last bytes and answer. Default 5 s.
     pub close_timeout: Duration,
+    /// Silence after which a client of the HTTP fallback gets a heartbeat. Default 25 s: proxies close silent answers after
+    /// 30 s and more, and pusher-js gives up 30 s after it asked for a sign of life.
+    pub xhr_heartbeat: Duration,
+    /// How long a client of the HTTP fallback may take from one receiving request to the next. Default 5 s.
+    pub xhr_grace: Duration,
     /// How long, after the order to stop, new clients are still answered while load balancers take notice. Default
     /// 10 s.
     pub drain_grace: Duration,
@@ -113,6 +118,8 @@ impl Default for Config {
             activity_timeout: Duration::from_secs(120),
             pong_timeout: Duration::from_secs(30),
             close_timeout: Duration::from_secs(5),
+            xhr_heartbeat: Duration::from_secs(25),
+            xhr_grace: Duration::from_secs(5),
             drain_grace: Duration::from_secs(10),
             drain_duration: Duration::from_secs(60),
             occupancy_interval: Duration::from_millis(500),
@@ -157,6 +164,8 @@ impl Config {
             ("attach timeout", self.attach_timeout),
             ("pong timeout", self.pong_timeout),
             ("close timeout", self.close_timeout),
+            ("xhr heartbeat", self.xhr_heartbeat),
+            ("xhr grace", self.xhr_grace),
             ("occupancy interval", self.occupancy_interval),
         ];
         let other = [

@@ -28,6 +28,8 @@ pub(crate) enum Refusal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transport {
     WebSocket,
+    XhrStreaming,
+    XhrPolling,
 }
 
 /// How a publish ended.
@@ -126,7 +128,7 @@ impl Publishes {
 /// Every handle of the edge.
 #[derive(Debug)]
 pub(crate) struct Metrics {
-    connections: [Gauge; 1],
+    connections: [Gauge; 3],
     pub(crate) opened: Counter,
     closed: Vec<(u16, Counter)>,
     closed_other: Counter,
@@ -178,7 +180,8 @@ impl Metrics {
         let hop = |hop| catalogue::DELIVERY_SECONDS.with([hop]);
         let discarded = |reason| catalogue::DISCARDED.with([reason, "false"]);
         Self {
-            connections: ["websocket"].map(|transport| catalogue::CONNECTIONS.with([PUSHER, transport])),
+            connections: ["websocket", "xhr_streaming", "xhr_polling"]
+                .map(|transport| catalogue::CONNECTIONS.with([PUSHER, transport])),
             opened: catalogue::CONNECTIONS_OPENED.with([PUSHER]),
             closed: codes.into_iter().map(|code| (code, closed(&code.to_string()))).collect(),
             closed_other: closed("other"),
@@ -227,6 +230,8 @@ impl Metrics {
     pub(crate) fn connections(&self, transport: Transport) -> &Gauge {
         &self.connections[match transport {
             Transport::WebSocket => 0,
+            Transport::XhrStreaming => 1,
+            Transport::XhrPolling => 2,
         }]
     }
 

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
+use crate::connection::xhr::Sessions;
 use crate::connections::Connections;
 use crate::http;
 use crate::hub::{Hub, Parts};
@@ -49,6 +50,8 @@ pub(crate) struct Shared {
     pub(crate) backbone: Backbone,
     pub(crate) apps: Apps,
     pub(crate) connections: Arc<Connections>,
+    /// Of the HTTP fallback.
+    pub(crate) sessions: Arc<Sessions>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) membership: Arc<Membership>,
     pub(crate) occupancy: Occupancy,
@@ -141,6 +144,7 @@ impl Edge {
         );
         let shared = Shared {
             connections: Arc::new(Connections::new(config.max_connections)),
+            sessions: Arc::default(),
             config,
             backbone,
             apps,
@@ -161,8 +165,8 @@ impl Edge {
     }
 
     /// Serves `listener` until `shutdown`, then drains and returns: for `drain_grace` new requests are still answered
-    /// and new WebSockets sent elsewhere, then the listener closes and connections are closed evenly over
-    /// `drain_duration`.
+    /// and new connections sent elsewhere, then connections are closed evenly over `drain_duration`. The listener closes
+    /// with the end of the grace, or of the last session of the HTTP fallback.
     ///
     /// Dropping the future instead stops accepting, and the edge's own tasks, at once and without a word to clients.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> Drained {
@@ -200,12 +204,16 @@ impl Edge {
         shared.draining.cancel();
         tracing::info!(connections = shared.connections.len(), "edge is draining");
         tokio::time::sleep(shared.config.drain_grace).await;
-        accepting.cancel();
-        if let Err(error) = acceptor.await {
-            tracing::error!(error = &error as &dyn std::error::Error, "the accept loop ended badly");
-        }
         let forced_before = shared.forced.load(Ordering::Relaxed);
-        let closed = shared.connections.drain(shared.config.drain_duration).await;
+        let listening = async {
+            // They need new sockets to their end. If there are none, the listener closes now.
+            shared.sessions.ended().await;
+            accepting.cancel();
+            if let Err(error) = acceptor.await {
+                tracing::error!(error = &error as &dyn std::error::Error, "the accept loop ended badly");
+            }
+        };
+        let (closed, ()) = tokio::join!(shared.connections.drain(shared.config.drain_duration), listening);
         shared.tasks.close();
         // Connections part within the close timeout; requests get what a publish may take.
         if tokio::time::timeout(shared.config.close_timeout + LAST_REQUESTS, shared.tasks.wait()).await.is_err() {

@@ -25,7 +25,8 @@ const WEBHOOK_BUCKETS: &[f64] =
     &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 180.0, 240.0, 300.0];
 
 const PROTOCOL: Label = Label { name: "protocol", values: Values::OneOf(&["pusher"]) };
-const TRANSPORT: Label = Label { name: "transport", values: Values::OneOf(&["websocket"]) };
+const TRANSPORT: Label =
+    Label { name: "transport", values: Values::OneOf(&["websocket", "xhr_streaming", "xhr_polling"]) };
 const CLOSE_CODE: Label = Label {
     name: "code",
     values: Values::Described("a close code of the protocol's table or of WebSocket; `none` for a lost connection"),

@@ -7,6 +7,7 @@
 
 mod opening;
 mod websocket;
+pub(crate) mod xhr;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
@@ -28,7 +29,7 @@ use crate::users::SignedIn;
 use crate::webhooks::Webhooks;
 use crate::websocket::frame;
 pub(crate) use opening::{Opening, admit};
-pub(crate) use websocket::{WebSocketTask, refuse as refuse_web_socket};
+pub(crate) use websocket::{RefusedSocket, WebSocketTask, refuse as refuse_web_socket};
 
 /// WebSocket's number for a close without one.
 const NO_CODE: u16 = 1005;
@@ -38,7 +39,6 @@ type Publishing = Pin<Box<dyn Future<Output = Result<Published, PublishError>> +
 /// A connection with a session.
 struct Connection {
     shared: Arc<Shared>,
-    transport: Transport,
     session: Session,
     /// What the session wants done next.
     outputs: Vec<Output>,
@@ -111,7 +111,6 @@ impl Connection {
         shared.metrics.opened.increment(1);
         Self {
             shared,
-            transport,
             session,
             outputs,
             peer,
@@ -285,6 +284,12 @@ impl Connection {
         }
     }
 
+    /// Counts its end.
+    fn count_out(&self, transport: Transport, ended: Ended) {
+        self.shared.metrics.connections(transport).decrement(1);
+        self.shared.metrics.closed(ended.code()).increment(1);
+    }
+
     /// The counter for messages that do not get to a client whose connection ended like this.
     fn discarded(&self, ended: Ended) -> &Counter {
         let metrics = &self.shared.metrics;
@@ -301,7 +306,6 @@ impl Drop for Connection {
         // Without a farewell it was cut off, like a client whose network went away.
         let stay = self.members_stay(Ended::Lost);
         self.subscriptions.values_mut().for_each(|subscription| subscription.stay_for(stay));
-        self.shared.metrics.connections(self.transport).decrement(1);
     }
 }
 

@@ -148,7 +148,7 @@ impl WebSocketTask {
         }
         // What the client did not take in time.
         discarded.increment(socket.discard());
-        shared.metrics.closed(ended.code()).increment(1);
+        connection.count_out(Transport::WebSocket, ended);
     }
 }
 
@@ -180,8 +180,15 @@ async fn farewell(socket: &mut WebSocket<Stream>, readable: bool, mut done: impl
     poll_fn(|cx| socket.poll_drain(cx)).await;
 }
 
-/// Tells an upgraded socket that gets no session why (an error for old clients, and the close), and parts.
-pub(crate) async fn refuse(shared: &Shared, mut socket: WebSocket<Stream>, outputs: Vec<Output>) {
+/// An upgraded socket that gets no session, and what it is told: an error for old clients, and the close.
+pub(crate) struct RefusedSocket {
+    pub(crate) socket: WebSocket<Stream>,
+    pub(crate) outputs: Vec<Output>,
+}
+
+/// Says why, and parts.
+pub(crate) async fn refuse(shared: &Shared, refused: Box<RefusedSocket>) {
+    let RefusedSocket { mut socket, outputs } = *refused;
     for output in outputs {
         match output {
             Output::Send(text) => socket.out().push_back(frame::text(&text)),

@@ -56,7 +56,7 @@ pub(super) async fn answer(shared: &Shared, request: Request<Incoming>) -> Reply
         Ok(signed) => signed,
         Err(error) => return unread(&error),
     };
-    let body = match read_body(shared, body).await {
+    let body = match read_body(shared, body, shared.config.max_body_bytes).await {
         Ok(body) => body,
         Err(NoBody::TooLarge) => return last(refuse(&too_large)),
         Err(NoBody::TooLate) => {
@@ -103,20 +103,21 @@ fn app_of(shared: &Shared, route: &Route, query: &Query<'_>) -> Result<Arc<App>,
 }
 
 /// The answer to a request whose body is not read to its end, and which is therefore the connection's last.
-fn last(mut reply: Reply) -> Reply {
+pub(super) fn last(mut reply: Reply) -> Reply {
     reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     reply
 }
 
 /// Why there is no body.
-enum NoBody {
+pub(super) enum NoBody {
     TooLarge,
     TooLate,
     Broken,
 }
 
-async fn read_body(shared: &Shared, body: Incoming) -> Result<Bytes, NoBody> {
-    let body = Limited::new(body, shared.config.max_body_bytes);
+/// The whole body, if it has no more bytes than `limit`.
+pub(super) async fn read_body(shared: &Shared, body: Incoming, limit: usize) -> Result<Bytes, NoBody> {
+    let body = Limited::new(body, limit);
     match tokio::time::timeout(shared.config.body_timeout, body.collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(NoBody::TooLarge),

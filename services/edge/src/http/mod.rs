@@ -1,9 +1,10 @@
 //! HTTP on the client listener: one connection's requests, and which part answers each.
 //!
-//! `/app/{key}` becomes a WebSocket, everything below `/apps/` is the signed API. Limits on head, body and time stand
+//! `/app/{key}` becomes a WebSocket, what is below it is the HTTP fallback, and below `/apps/` is the signed API. Limits on head, body and time stand
 //! here; what the API means is `pusher::api`'s.
 
 mod api;
+mod fallback;
 mod history;
 mod publish;
 mod reply;
@@ -14,7 +15,7 @@ use std::pin::{self, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::server::conn::http1;
@@ -25,6 +26,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
+use crate::connection::xhr::AnswerBody;
 use crate::metrics::Refusal;
 use crate::server::Shared;
 use crate::stream::Stream;
@@ -32,7 +34,11 @@ use crate::stream::Stream;
 /// Bytes that are read and forgotten at most after the last answer.
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
 
+/// An answer that is whole.
 type Reply = Response<Full<bytes::Bytes>>;
+
+/// What any answer consists of: all of it, or lines that are still to come.
+type Body = Either<Full<bytes::Bytes>, AnswerBody>;
 
 /// What a request knows of the socket it came over.
 #[derive(Clone, Debug)]
@@ -47,13 +53,15 @@ struct Socket {
 pub(crate) async fn serve(shared: Arc<Shared>, stream: Stream, accepted: Instant, place: OwnedSemaphorePermit) {
     // Cancelled by the first request.
     let asked = CancellationToken::new();
+    // For an answer whose client does not read.
+    let cut = CancellationToken::new();
     let socket = Socket { accepted, _place: Arc::new(place) };
     let service = {
-        let (shared, asked) = (Arc::clone(&shared), asked.clone());
+        let (shared, asked, cut) = (Arc::clone(&shared), asked.clone(), cut.clone());
         service_fn(move |request| {
             asked.cancel();
-            let (shared, socket) = (Arc::clone(&shared), socket.clone());
-            async move { Ok::<_, Infallible>(answer(shared, socket, request).await) }
+            let (shared, socket, cut) = (Arc::clone(&shared), socket.clone(), cut.clone());
+            async move { Ok::<_, Infallible>(answer(shared, socket, cut, request).await) }
         })
     };
     let config = &shared.config;
@@ -91,6 +99,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: Stream, accepted: Instant
                 closing = true;
                 pin::Pin::new(&mut connection).graceful_shutdown();
             }
+            () = cut.cancelled() => return,
             () = shared.kill.cancelled() => return,
         }
     }
@@ -123,16 +132,24 @@ async fn part(mut stream: Stream, patience: Duration) {
     tokio::time::timeout(patience, parted).await.ok();
 }
 
-async fn answer(shared: Arc<Shared>, socket: Socket, mut request: Request<Incoming>) -> Reply {
+async fn answer(
+    shared: Arc<Shared>,
+    socket: Socket,
+    cut: CancellationToken,
+    mut request: Request<Incoming>,
+) -> Response<Body> {
     if let Some(accept) = upgrade::wanted(&request) {
-        return upgrade::start(shared, socket, &mut request, accept);
+        return upgrade::start(shared, socket, &mut request, accept).map(Either::Left);
     }
-    let mut reply = if request.uri().path().contains("/app/") {
+    let uri = request.uri();
+    let mut reply = if let Some(route) = pusher::xhr::route(uri.path(), uri.query().unwrap_or_default()) {
+        fallback::answer(&shared, cut, route, request).await
+    } else if uri.path().contains("/app/") {
         let mut reply = reply::error(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket endpoint");
         reply.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        reply
+        reply.map(Either::Left)
     } else {
-        api::answer(&shared, request).await
+        api::answer(&shared, request).await.map(Either::Left)
     };
     if shared.draining.is_cancelled() {
         reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -4,6 +4,7 @@
 //! passing trouble and tries for ever, while a close code can tell it to stop.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -11,10 +12,11 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use pusher::{Handshake, Refused};
 use tungstenite::handshake::derive_accept_key;
 
 use super::{Reply, Socket};
-use crate::connection::{self, WebSocketTask};
+use crate::connection::{self, RefusedSocket, WebSocketTask};
 use crate::server::Shared;
 use crate::stream::Stream;
 use crate::websocket::WebSocket;
@@ -63,12 +65,10 @@ pub(super) fn start(
                     let max_frame = shared.config.max_frame_bytes;
                     let web_socket = WebSocket::new(parts.io.into_inner(), &parts.read_buf, max_frame);
                     drop(parts.read_buf);
-                    match connection::admit(&shared, handshake, socket.accepted) {
-                        Ok(opening) => WebSocketTask::open(shared, web_socket, opening).serve().await,
+                    match establish(&shared, web_socket, socket.accepted, handshake) {
+                        Ok(connection) => connection.serve().await,
                         // Boxed, as everything is that a connection does not need while it is idle.
-                        Err(outputs) => {
-                            Box::pin(connection::refuse_web_socket(&shared, web_socket, outputs)).await;
-                        }
+                        Err(refused) => Box::pin(connection::refuse_web_socket(&shared, refused)).await,
                     }
                 }
                 Ok(Err(_)) => tracing::error!("an upgraded connection is not of the listener's kind"),
@@ -89,4 +89,16 @@ pub(super) fn start(
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
     }
     reply
+}
+
+fn establish(
+    shared: &Arc<Shared>,
+    socket: WebSocket<Stream>,
+    accepted: Instant,
+    handshake: Result<Handshake, Refused>,
+) -> Result<Box<WebSocketTask>, Box<RefusedSocket>> {
+    match connection::admit(shared, handshake, accepted) {
+        Ok(opening) => Ok(WebSocketTask::open(Arc::clone(shared), socket, opening)),
+        Err(outputs) => Err(Box::new(RefusedSocket { socket, outputs })),
+    }
 }

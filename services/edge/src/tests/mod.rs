@@ -7,6 +7,7 @@ mod fuzz;
 mod limits;
 mod socket;
 mod tls;
+mod xhr;
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};

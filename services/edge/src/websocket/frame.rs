@@ -28,6 +28,23 @@ pub(crate) fn texts(payloads: &[impl AsRef<str>]) -> Frame {
     Frame { bytes: Bytes::from(bytes), messages, timing: None }
 }
 
+/// The payloads of messages that were encoded here, for transports that frame them in another way.
+pub(crate) fn payloads(mut bytes: &[u8]) -> impl Iterator<Item = &str> {
+    std::iter::from_fn(move || {
+        let (header, length) = match *bytes {
+            [_, 126, a, b, ..] => (4, usize::from(u16::from_be_bytes([a, b]))),
+            [_, 127, a, b, c, d, e, f, g, h, ..] => {
+                (10, usize::try_from(u64::from_be_bytes([a, b, c, d, e, f, g, h])).ok()?)
+            }
+            [_, short, ..] => (2, usize::from(short)),
+            [] | [_] => return None,
+        };
+        let (payload, rest) = bytes.get(header..)?.split_at_checked(length)?;
+        bytes = rest;
+        std::str::from_utf8(payload).ok()
+    })
+}
+
 fn push_header(bytes: &mut Vec<u8>, length: usize) {
     bytes.push(FINAL_TEXT);
     match (u8::try_from(length), u16::try_from(length)) {
@@ -57,6 +74,7 @@ mod tests {
             let mut expected = Vec::new();
             Reference::message(payload.clone(), OpCode::Data(Data::Text), true).format(&mut expected).unwrap();
             assert_eq!(text(&payload).bytes, expected, "{length}");
+            assert_eq!(payloads(&expected).collect::<Vec<_>>(), [payload], "{length}");
         }
     }
 
@@ -65,5 +83,6 @@ mod tests {
         let frame = texts(&["ab", "c"]);
         assert_eq!(frame.bytes, [0x81, 2, b'a', b'b', 0x81, 1, b'c'].as_slice());
         assert_eq!(frame.messages, 2);
+        assert_eq!(payloads(&frame.bytes).collect::<Vec<_>>(), ["ab", "c"]);
     }
 }
