@@ -18,7 +18,7 @@ const MAX_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// Settings of one edge.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// WebSocket connections this node holds at one time; more are told to come back (4100). Default 100,000. Other
+    /// Connections this node holds at one time; more are told to come back (4100). Default 100,000. Other
     /// sockets (requests, refusals on their way out) may use a sixteenth more, and 64.
     pub max_connections: usize,
     /// From the accepted socket to the end of the first request's head, TLS included. Default 10 s: a phone on a bad

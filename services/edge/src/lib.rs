@@ -1,9 +1,9 @@
 //! The server edge: everything between a client's socket and the backbone.
 //!
-//! Owns listeners, TLS, HTTP, WebSocket, the hub with its rings and fan-out, every connection's outgoing queue,
-//! cluster-wide occupancy and presence, signed-in users, and the drain. What clients and libraries say is decided by the `pusher` crate, who may by
-//! `auth`, order and history by `backbone`. Deliberately does not know how apps are stored or administered: it serves
-//! from the snapshot it is given.
+//! Owns listeners, TLS, HTTP, WebSocket, the HTTP fallback, the hub with its rings and fan-out, every connection's
+//! outgoing queue, cluster-wide occupancy and presence, signed-in users, and the drain. What clients and libraries say is
+//! decided by the `pusher` crate, who may by `auth`, order and history by `backbone`. Deliberately does not know how apps
+//! are stored or administered: it serves from the snapshot it is given.
 
 mod clock;
 mod config;

@@ -377,7 +377,7 @@ pub(super) static KEYS: &[Key] = &[
     },
     Key {
         path: "edge.max_connections",
-        doc: "WebSocket connections that this node holds at one time; more are told to come back later. Each is a \
+        doc: "Connections that this node holds at one time; more are told to come back later. Each is a \
               file descriptor: `process_max_fds` must be above it.",
         default: "100000",
         example: "5000",
