@@ -12,6 +12,8 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
         Just(upgrade.as_bytes().to_vec()),
         "(GET|POST|PUT) /(app|apps)/[a-z0-9%./?&=-]{0,30} HTTP/1.[01]\r\n(Content-Length: [0-9]{1,3}\r\n)?\r\n"
             .prop_map(String::into_bytes),
+        "POST /app/app-key/12/abcdefgh/xhr_send HTTP/1.1\r\nContent-Length: [0-9]{1,3}\r\n\r\n\\[?"
+            .prop_map(String::into_bytes),
     ];
     let frame = (any::<u8>(), proptest::collection::vec(any::<u8>(), 0..100), any::<bool>()).prop_map(
         |(first, payload, proper)| {
@@ -32,6 +34,8 @@ fn any_bytes_harm_nobody() {
     let node = Node::start(Config { handshake_timeout: Duration::from_secs(1), ..quick() });
     let mut other = node.client();
     other.subscribe("room");
+    let mut streaming = node.stream();
+    streaming.greeting();
     let mut runner =
         TestRunner::new(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() });
     runner
@@ -45,6 +49,8 @@ fn any_bytes_harm_nobody() {
         })
         .unwrap();
     other.check();
+    node.send(&json!({ "event": "pusher:ping" }));
+    while streaming.frame()["event"] != "pusher:pong" {}
     assert_eq!(node.publish("room", "alive").0, 200);
     assert_eq!(other.next()["data"], "alive");
     node.await_metric(r#"fanfare_connections{protocol="pusher",transport="websocket"}"#, 1.0);

@@ -9,7 +9,7 @@ const CONNECTIONS: &str = r#"fanfare_connections{protocol="pusher",transport="xh
 const LOST: &str = r#"fanfare_connections_closed_total{protocol="pusher",code="none"}"#;
 
 /// An answer, read line by line while it goes on.
-struct Answer {
+pub(super) struct Answer {
     reader: BufReader<TcpStream>,
     head: String,
     /// Of the current chunk, behind the line that was read last.
@@ -55,7 +55,7 @@ impl Answer {
 
     /// The only frame of the next line.
     #[track_caller]
-    fn frame(&mut self) -> Value {
+    pub(super) fn frame(&mut self) -> Value {
         let mut frames = self.frames();
         assert_eq!(frames.len(), 1);
         frames.remove(0)
@@ -63,7 +63,7 @@ impl Answer {
 
     /// What opens a session. Gives the socket id.
     #[track_caller]
-    fn greeting(&mut self) -> String {
+    pub(super) fn greeting(&mut self) -> String {
         self.expect("o");
         let greeting = self.frame();
         assert_eq!(greeting["event"], "pusher:connection_established");
@@ -93,7 +93,7 @@ impl Node {
         Answer { reader, head: head.to_ascii_lowercase(), rest: String::new() }
     }
 
-    fn stream(&self) -> Answer {
+    pub(super) fn stream(&self) -> Answer {
         self.ask(&format!("{BASE}/xhr_streaming?protocol=7&client=js&version=8.6.0&t=1&n=1"))
     }
 
@@ -118,7 +118,7 @@ impl Node {
         self.post(&format!("{base}/xhr_send?t=2&n=2"), body).0
     }
 
-    fn send(&self, frame: &Value) {
+    pub(super) fn send(&self, frame: &Value) {
         assert_eq!(self.send_at(BASE, &json!([frame.to_string()]).to_string()), 204);
     }
 
