@@ -19,6 +19,7 @@ pub(crate) enum Refusal {
     ConnectionLimit,
     Draining,
     HandshakeTimeout,
+    Origin,
     Quota,
     Tls,
     UnknownApp,
@@ -133,7 +134,7 @@ pub(crate) struct Metrics {
     closed: Vec<(u16, Counter)>,
     closed_other: Counter,
     closed_none: Counter,
-    refused: [Counter; 8],
+    refused: [Counter; 9],
     pub(crate) handshake_seconds: Histogram,
     pub(crate) subscriptions: ByKind,
     pub(crate) channels: ByKind,
@@ -192,6 +193,7 @@ impl Metrics {
                 refused("connection_limit"),
                 refused("draining"),
                 refused("handshake_timeout"),
+                refused("origin"),
                 refused("quota"),
                 refused("tls"),
                 refused("unknown_app"),
@@ -267,9 +269,10 @@ impl Metrics {
             Refusal::ConnectionLimit => 2,
             Refusal::Draining => 3,
             Refusal::HandshakeTimeout => 4,
-            Refusal::Quota => 5,
-            Refusal::Tls => 6,
-            Refusal::UnknownApp => 7,
+            Refusal::Origin => 5,
+            Refusal::Quota => 6,
+            Refusal::Tls => 7,
+            Refusal::UnknownApp => 8,
         };
         self.refused[index].increment(1);
     }

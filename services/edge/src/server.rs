@@ -70,6 +70,11 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Whether clients come over TLS.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
     pub(crate) fn session_settings(&self) -> Settings {
         Settings { activity_timeout: self.config.activity_timeout, pong_timeout: self.config.pong_timeout }
     }

@@ -39,6 +39,7 @@ const REFUSAL: Label = Label {
         "connection_limit",
         "draining",
         "handshake_timeout",
+        "origin",
         "quota",
         "tls",
         "unknown_app",

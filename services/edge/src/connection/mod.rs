@@ -28,7 +28,7 @@ use crate::server::Shared;
 use crate::users::SignedIn;
 use crate::webhooks::Webhooks;
 use crate::websocket::frame;
-pub(crate) use opening::{Opening, admit};
+pub(crate) use opening::{Opening, Visitor, admit};
 pub(crate) use websocket::{RefusedSocket, WebSocketTask, refuse as refuse_web_socket};
 
 /// WebSocket's number for a close without one.

@@ -20,23 +20,34 @@ pub(crate) struct Opening {
     pub(super) begun: Instant,
 }
 
+/// Where a client comes from, which some apps restrict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Visitor {
+    /// What a browser says of the page that connects.
+    pub(crate) origin: Option<String>,
+    /// Whether it comes over TLS, as far as this node or a proxy in front can tell.
+    pub(crate) secure: bool,
+}
+
 /// Takes a place for the connection that `handshake` asks for, since `begun`. If there is none for it: what it is told.
 pub(crate) fn admit(
     shared: &Shared,
     handshake: Result<Handshake, Refused>,
+    visitor: &Visitor,
     begun: Instant,
 ) -> Result<Opening, Vec<Output>> {
-    place(shared, handshake).map(|(admission, handshake, app)| Opening { admission, handshake, app, begun }).map_err(
-        |(refused, refusal)| {
+    place(shared, handshake, visitor)
+        .map(|(admission, handshake, app)| Opening { admission, handshake, app, begun })
+        .map_err(|(refused, refusal)| {
             shared.metrics.refuse(refusal);
             pusher::reject(refused.code, refused.protocol)
-        },
-    )
+        })
 }
 
 fn place(
     shared: &Shared,
     handshake: Result<Handshake, Refused>,
+    visitor: &Visitor,
 ) -> Result<(Admission, Handshake, Arc<App>), (Refused, Refusal)> {
     let handshake = handshake.map_err(|refused| {
         let unknown = refused.code == CloseCode::UnknownKey;
@@ -55,6 +66,12 @@ fn place(
     };
     if !key.app().enabled {
         return Err(refuse(CloseCode::AppDisabled, Refusal::AppDisabled));
+    }
+    if key.app().pusher.tls_only && !visitor.secure {
+        return Err(refuse(CloseCode::TlsOnly, Refusal::Tls));
+    }
+    if !key.app().pusher.allows_origin(visitor.origin.as_deref()) {
+        return Err(refuse(CloseCode::OriginNotAllowed, Refusal::Origin));
     }
     let admission = shared.connections.admit(key.app()).map_err(|not| match not {
         NotAdmitted::NodeFull => refuse(CloseCode::OverCapacity, Refusal::ConnectionLimit),

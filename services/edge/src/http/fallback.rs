@@ -12,7 +12,8 @@ use pusher::xhr::{Route, Verb, max_send_bytes, parse_send};
 use tokio_util::sync::CancellationToken;
 
 use super::api::{NoBody, last, read_body};
-use super::{Body, Reply, reply};
+use super::{Body, Reply, reply, visitor};
+use crate::connection::Visitor;
 use crate::connection::xhr::{self, Asked, Sent};
 use crate::metrics::Transport;
 use crate::server::Shared;
@@ -29,10 +30,11 @@ pub(super) async fn answer(
     route: Route,
     request: Request<Incoming>,
 ) -> Response<Body> {
+    let visitor = visitor(shared, request.headers());
     let mut answer = match (request.method(), route.verb) {
         (&Method::OPTIONS, _) => preflight().map(Either::Left),
-        (&Method::POST, Verb::Stream) => receive(shared, cut, route, Transport::XhrStreaming).await,
-        (&Method::POST, Verb::Poll) => receive(shared, cut, route, Transport::XhrPolling).await,
+        (&Method::POST, Verb::Stream) => receive(shared, cut, route, visitor, Transport::XhrStreaming).await,
+        (&Method::POST, Verb::Poll) => receive(shared, cut, route, visitor, Transport::XhrPolling).await,
         (&Method::POST, Verb::Send) => send(shared, &route, request.into_body()).await.map(Either::Left),
         _ => {
             let mut reply = reply::error(StatusCode::METHOD_NOT_ALLOWED, "use POST");
@@ -62,9 +64,15 @@ fn empty() -> Reply {
 }
 
 /// Answers with lines, now and later.
-async fn receive(shared: &Arc<Shared>, cut: CancellationToken, route: Route, transport: Transport) -> Response<Body> {
+async fn receive(
+    shared: &Arc<Shared>,
+    cut: CancellationToken,
+    route: Route,
+    visitor: Visitor,
+    transport: Transport,
+) -> Response<Body> {
     let Route { session, handshake, .. } = route;
-    let asked = Asked { session, handshake, transport, begun: Instant::now(), cut };
+    let asked = Asked { session, handshake, transport, visitor, begun: Instant::now(), cut };
     let body = match xhr::receive(shared, asked).await {
         Ok(body) => Either::Right(body),
         // 200: any other status is a passing trouble to the client, which a code in the lines is not.

@@ -20,12 +20,13 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
+use crate::connection::Visitor;
 use crate::connection::xhr::AnswerBody;
 use crate::metrics::Refusal;
 use crate::server::Shared;
@@ -130,6 +131,14 @@ async fn part(mut stream: Stream, patience: Duration) {
     };
     // Whoever is still there is not waited for.
     tokio::time::timeout(patience, parted).await.ok();
+}
+
+/// Where the client of a request with these `headers` comes from.
+fn visitor(shared: &Shared, headers: &HeaderMap) -> Visitor {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    // A client that claims TLS falsely deceives nobody but itself.
+    let forwarded = text("x-forwarded-proto").is_some_and(|proto| proto.eq_ignore_ascii_case("https"));
+    Visitor { origin: text("origin").map(str::to_owned), secure: forwarded || shared.is_tls() }
 }
 
 async fn answer(

@@ -15,8 +15,8 @@ use hyper_util::rt::TokioIo;
 use pusher::{Handshake, Refused};
 use tungstenite::handshake::derive_accept_key;
 
-use super::{Reply, Socket};
-use crate::connection::{self, RefusedSocket, WebSocketTask};
+use super::{Reply, Socket, visitor};
+use crate::connection::{self, RefusedSocket, Visitor, WebSocketTask};
 use crate::server::Shared;
 use crate::stream::Stream;
 use crate::websocket::WebSocket;
@@ -52,6 +52,7 @@ pub(super) fn start(
     let handshake = pusher::parse_handshake(uri.path(), uri.query().unwrap_or_default());
     let offers = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
     let protocol = offers.filter_map(|offer| offer.to_str().ok()).find_map(pusher::select_subprotocol);
+    let visitor = visitor(&shared, request.headers());
     let upgrade = hyper::upgrade::on(request);
     let task = {
         let shared = Arc::clone(&shared);
@@ -65,7 +66,7 @@ pub(super) fn start(
                     let max_frame = shared.config.max_frame_bytes;
                     let web_socket = WebSocket::new(parts.io.into_inner(), &parts.read_buf, max_frame);
                     drop(parts.read_buf);
-                    match establish(&shared, web_socket, socket.accepted, handshake) {
+                    match establish(&shared, web_socket, socket.accepted, handshake, &visitor) {
                         Ok(connection) => connection.serve().await,
                         // Boxed, as everything is that a connection does not need while it is idle.
                         Err(refused) => Box::pin(connection::refuse_web_socket(&shared, refused)).await,
@@ -96,8 +97,9 @@ fn establish(
     socket: WebSocket<Stream>,
     accepted: Instant,
     handshake: Result<Handshake, Refused>,
+    visitor: &Visitor,
 ) -> Result<Box<WebSocketTask>, Box<RefusedSocket>> {
-    match connection::admit(shared, handshake, accepted) {
+    match connection::admit(shared, handshake, visitor, accepted) {
         Ok(opening) => Ok(WebSocketTask::open(Arc::clone(shared), socket, opening)),
         Err(outputs) => Err(Box::new(RefusedSocket { socket, outputs })),
     }

@@ -1,5 +1,8 @@
 //! WebSocket clients: connecting, subscribing, messages, misbehaviour.
 
+use tungstenite::client::IntoClientRequest as _;
+use tungstenite::http::HeaderName;
+
 use super::*;
 
 #[test]
@@ -253,4 +256,32 @@ fn a_slow_reader_is_cut_and_the_others_get_everything() {
     slow.socket.get_mut().read_to_end(&mut seen).ok();
     drop(slow);
     node.await_metric(r#"fanfare_connections{protocol="pusher",transport="websocket"}"#, 0.0);
+}
+
+/// Spec §18, 40, and close code 4000.
+#[test]
+fn an_app_may_demand_tls_and_an_origin() {
+    let code = |app: App, headers: &[(&str, &str)]| {
+        let node = Node::with_app(quick(), app);
+        let mut request = format!("ws://{}/app/app-key?protocol=7", node.address).into_client_request().unwrap();
+        for (name, value) in headers {
+            request.headers_mut().insert(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+        }
+        let (socket, _) = tungstenite::client::client(request, node.tcp()).unwrap();
+        let mut client = Client { socket, socket_id: String::new() };
+        client.send(&json!({ "event": "pusher:ping" }));
+        match client.socket.read().unwrap() {
+            Message::Close(Some(close)) => u16::from(close.code),
+            _ => 0,
+        }
+    };
+    let mut tls_only = fixtures::app();
+    tls_only.pusher.tls_only = true;
+    assert_eq!(code(tls_only.clone(), &[]), 4000);
+    assert_eq!(code(tls_only, &[("X-Forwarded-Proto", "https")]), 0);
+    let mut fussy = fixtures::app();
+    fussy.pusher.allowed_origins = vec![channels::OriginPattern::new("*.example.com").unwrap()];
+    assert_eq!(code(fussy.clone(), &[("Origin", "https://evil.org")]), 4009);
+    assert_eq!(code(fussy.clone(), &[("Origin", "https://app.example.com")]), 0);
+    assert_eq!(code(fussy, &[]), 0, "what sends no origin is no browser");
 }

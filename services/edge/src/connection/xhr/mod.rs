@@ -26,7 +26,7 @@ use self::answer::Progress;
 pub(crate) use self::answer::{Answer, AnswerBody};
 use self::sessions::{Place, Requests};
 pub(crate) use self::sessions::{Sent, Sessions};
-use super::{Connection, Ended, Opening, admit, count, measure};
+use super::{Connection, Ended, Opening, Visitor, admit, count, measure};
 use crate::metrics::Transport;
 use crate::queue::{Frame, Notices};
 use crate::server::Shared;
@@ -43,6 +43,8 @@ pub(crate) struct Asked {
     pub(crate) handshake: Result<Handshake, Refused>,
     /// How the client wants its answer.
     pub(crate) transport: Transport,
+    /// Where it comes from.
+    pub(crate) visitor: Visitor,
     /// When it came.
     pub(crate) begun: Instant,
     /// Cuts the socket it came over.
@@ -51,7 +53,7 @@ pub(crate) struct Asked {
 
 /// Has the session answer, or opens it. Gives the answer's body; if the client is refused, what it is told.
 pub(crate) async fn receive(shared: &Arc<Shared>, asked: Asked) -> Result<AnswerBody, Vec<Output>> {
-    let Asked { session, handshake, transport, begun, cut } = asked;
+    let Asked { session, handshake, transport, visitor, begun, cut } = asked;
     let (mut answer, body) = Answer::new(transport, cut);
     loop {
         if let Ok(handshake) = &handshake
@@ -63,7 +65,7 @@ pub(crate) async fn receive(shared: &Arc<Shared>, asked: Asked) -> Result<Answer
                 Err(back) => answer = back.0,
             }
         }
-        let opening = admit(shared, handshake.clone(), begun)?;
+        let opening = admit(shared, handshake.clone(), &visitor, begun)?;
         // Otherwise another request has just made it.
         if let Some((place, requests)) = shared.sessions.enter((opening.handshake.key.clone(), session)) {
             let task = XhrTask::open(Arc::clone(shared), opening, answer, place, requests);
