@@ -1,9 +1,9 @@
 # Recipes for people and for CI. Each target is one line; what is longer stands in deploy/dev/.
 .DEFAULT_GOAL := help
-.PHONY: help build run dev test lint fmt docs deny tools cluster bench clean
+.PHONY: help build run dev test test-sdks lint fmt docs deny tools cluster bench clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 build: ## build the workspace
 	cargo build --workspace
@@ -15,6 +15,9 @@ dev: run ## the same as make run
 
 test: ## install what tests need, then run every test; ends with the totals
 	deploy/dev/test.sh
+
+test-sdks: ## Pusher's libraries for Java against a cluster; needs a JDK and Maven, too
+	deploy/dev/sdks.sh
 
 lint: ## formatting and lints, without changing anything
 	cargo fmt --all --check && cargo clippy --workspace --all-targets -- -D warnings
@@ -28,7 +31,7 @@ docs: ## write docs/configuration.md and docs/metrics.md anew from the code
 deny: ## licences, advisories and bans of all dependencies; needs cargo install cargo-deny
 	deploy/dev/deny.sh
 
-tools: ## install the NATS server that tests and make cluster use, into .tools/
+tools: ## install the NATS server and the Python library that tests and make cluster use, into .tools/
 	deploy/dev/tools.sh
 
 cluster: ## three NATS servers and two edges on loopback, to play with; Ctrl-C ends all

@@ -12,7 +12,7 @@ readonly urls=nats://127.0.0.1:4222,nats://127.0.0.1:4223,nats://127.0.0.1:4224
 readonly shards=4
 readonly patience_seconds=60
 
-[ -n "${NATS_SERVER:-}" ] || deploy/dev/tools.sh
+[ -n "${NATS_SERVER:-}" ] || deploy/dev/tools.sh nats
 [ -n "${FANFARE_BIN:-}" ] || cargo build --bin fanfare
 
 rm -rf "$dir"

@@ -59,21 +59,26 @@ suite() {
     failed=$((failed + suite_failed))
 }
 
-install_clients() {
-    # The lock file decides; what it says is there already need not be fetched again.
-    if ! cmp -s "$clients/package-lock.json" "$clients/node_modules/.fanfare-lock"; then
-        npm --prefix "$clients" ci --no-audit --no-fund --ignore-scripts &&
-            cp "$clients/package-lock.json" "$clients/node_modules/.fanfare-lock"
+install_browser() {
+    [ -z "${FANFARE_TEST_CHROMIUM:-}" ] || return 0
+    ! command -v chromium chromium-browser google-chrome >/dev/null || return 0
+    if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+        echo "test: found no Chromium; install it, or name it in FANFARE_TEST_CHROMIUM" >&2
+        return 1
     fi
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium
 }
 
-# Who brings a server of their own needs no other.
-[ -n "${NATS_SERVER:-}" ] || step tools deploy/dev/tools.sh
+# Who brings programs of their own needs no others.
+[ -n "${NATS_SERVER:-}" ] || step nats deploy/dev/tools.sh nats
+[ -n "${FANFARE_TEST_PYTHON:-}" ] || step python deploy/dev/tools.sh pusher
 export NATS_SERVER="${NATS_SERVER:-$PWD/.tools/venv/bin/nats-server}"
 export FANFARE_BIN="${FANFARE_BIN:-$PWD/target/debug/fanfare}"
 export CARGO_TERM_COLOR=never NO_COLOR=1
 
-step npm install_clients
+step npm deploy/dev/clients.sh
+step browser install_browser
 # One build for everything. Tests of the binary's own package need the binary, so it is built here with them.
 step build cargo test --workspace --no-run
 suite rust cargo test --workspace --no-fail-fast

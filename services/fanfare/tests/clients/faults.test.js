@@ -3,4 +3,4 @@ import { clusterSite } from './harness/sites.js';
 import { onSite } from './harness/suite.js';
 import { faults } from './scenarios/faults.js';
 
-onSite(clusterSite(FEW_SHARDS), faults);
+onSite(clusterSite({ settings: FEW_SHARDS }), faults);

@@ -2,17 +2,23 @@
 
 const EVERYTHING = { '*': ['*'] };
 
+/**
+ * `pusher`, `limits` and `quota` are the tables of the seed file, by their keys there. Of `webhooks`, `to` names a
+ * receiver (`harness/webhook_receiver.js`) and a path there; the rest is as in the seed file.
+ */
 function app(
   id,
   name,
-  { enabled = true, clientEvents = true, capabilities = { [name]: EVERYTHING }, namespaces = [] } = {},
+  { enabled = true, pusher = {}, limits = {}, quota = {}, webhooks = [], namespaces = [], ...rest } = {},
 ) {
+  const { capabilities = { [name]: EVERYTHING } } = rest;
   const keys = Object.entries(capabilities).map(([key, capability]) => ({
     key,
     secret: `${key}-secret-${id}`,
     capability,
   }));
-  return { id, name, enabled, clientEvents, keys, namespaces, ...credentials(id, keys[0]) };
+  const tables = { pusher: { client_events: true, ...pusher }, limits, quota };
+  return { id, name, enabled, tables, webhooks, keys, namespaces, ...credentials(id, keys[0]) };
 }
 
 const credentials = (id, { key, secret }) => ({ id, key, secret });
@@ -26,12 +32,22 @@ export const withKey = (app, key) => ({
   ),
 });
 
+/** The limits of `smallRooms`. */
+export const SMALL = { members: 3, userIdChars: 10, userInfoBytes: 50 };
+/** After how long `guarded` closes a connection that nobody vouched for. */
+export const GUARDED_MS = 2_000;
+/** How long `fleeting` keeps the last event of a cache channel: no app can have less. */
+export const FLEETING_SECONDS = 60;
+
 export const apps = {
   /** For whatever needs nothing special. */
-  main: app('1001', 'main', { namespaces: [{ prefix: 'tick-', tier: 'ephemeral' }] }),
+  main: app('1001', 'main', {
+    pusher: { user_authentication: true },
+    namespaces: [{ prefix: 'tick-', tier: 'ephemeral' }],
+  }),
   /** Nobody's but the test's that lists channels. */
   listing: app('1002', 'listing'),
-  noClientEvents: app('1003', 'no-client-events', { clientEvents: false }),
+  noClientEvents: app('1003', 'no-client-events', { pusher: { client_events: false } }),
   disabled: app('1004', 'disabled', { enabled: false }),
   /** Several keys, each allowed something else. */
   restricted: app('1005', 'restricted', {
@@ -41,6 +57,45 @@ export const apps = {
       'restricted-subscribe': { '*': ['subscribe'] },
       'restricted-news': { news: ['publish', 'subscribe'] },
     },
+  }),
+  smallRooms: app('1006', 'small-rooms', {
+    limits: {
+      presence_members: SMALL.members,
+      presence_user_id_chars: SMALL.userIdChars,
+      presence_user_info_bytes: SMALL.userInfoBytes,
+    },
+  }),
+  watching: app('1007', 'watching', { pusher: { user_authentication: true, watchlist: true } }),
+  counting: app('1008', 'counting', { pusher: { subscription_count: true } }),
+  guarded: app('1009', 'guarded', {
+    pusher: {
+      user_authentication: true,
+      authorized_connections: true,
+      authorized_connections_timeout: `${GUARDED_MS / 1_000}s`,
+    },
+  }),
+  noPositions: app('1010', 'no-positions', { pusher: { positions: false } }),
+  fleeting: app('1011', 'fleeting', { limits: { cache_ttl: `${FLEETING_SECONDS}s` } }),
+  single: app('1012', 'single', { quota: { connections: 1 } }),
+  tlsOnly: app('1013', 'tls-only', { pusher: { tls_only: true } }),
+  /** Connected to from some web pages only. */
+  pages: app('1014', 'pages', { pusher: { allowed_origins: ['https://app.example.com', '*.shop.example'] } }),
+  /** Tells one receiver everything, one event a request. */
+  telling: app('1020', 'telling', {
+    pusher: { user_authentication: true, subscription_count: true },
+    webhooks: [{ to: ['steady', '/everything'], headers: { 'X-Token': 'let-me-in' } }],
+  }),
+  /** Tells several receivers different things. */
+  choosy: app('1021', 'choosy', {
+    webhooks: [
+      { to: ['steady', '/presence'], prefix: 'presence-' },
+      { to: ['steady', '/occupied'], events: ['channel_occupied'] },
+      { to: ['steady', '/batched'], events: ['channel_occupied', 'client_event'], batch: '500ms' },
+    ],
+  }),
+  /** Tells a receiver whose answers the test decides, and one that is always there. */
+  patient: app('1022', 'patient', {
+    webhooks: [{ to: ['steady', '/moody'] }, { to: ['steady', '/calm'] }, { to: ['mortal', '/'] }],
   }),
 };
 

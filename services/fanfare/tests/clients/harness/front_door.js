@@ -2,12 +2,15 @@
 
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
+import { Inbox } from './inbox.js';
 
 export class FrontDoor {
   host = '127.0.0.1';
   #server = createServer((client) => this.#forward(client));
-  #sockets = new Set();
+  /** `{ client, upstream, isStranded }` of each connection. */
+  #pairs = new Set();
   #target;
+  #tap;
 
   /** One that sends new connections to `node`, until the test ends. */
   static async open(t, node) {
@@ -28,24 +31,48 @@ export class FrontDoor {
     this.#target = node;
   }
 
+  /** Ends every connection without a word, to both sides. */
+  cut() {
+    for (const { client, upstream } of this.#pairs) {
+      client.destroy();
+      upstream.destroy();
+    }
+  }
+
+  /** Ends every connection for its client; the node does not learn of it before the returned function is called. */
+  strand() {
+    const stranded = [...this.#pairs];
+    for (const pair of stranded) {
+      pair.isStranded = true;
+      pair.client.destroy();
+    }
+    return () => stranded.forEach(({ upstream }) => upstream.destroy());
+  }
+
+  /** An inbox for all that nodes send from now on, as text in pieces. */
+  tap() {
+    this.#tap ??= new Inbox();
+    return this.#tap;
+  }
+
   #forward(client) {
     const upstream = connect({ host: this.#target.host, port: this.#target.port });
+    upstream.on('data', (piece) => this.#tap?.push(piece.toString('latin1')));
+    const pair = { client, upstream, isStranded: false };
+    this.#pairs.add(pair);
+    upstream.on('close', () => this.#pairs.delete(pair));
     for (const [socket, other] of [
       [client, upstream],
       [upstream, client],
     ]) {
-      this.#sockets.add(socket);
       socket.on('error', () => other.destroy());
-      socket.on('close', () => {
-        this.#sockets.delete(socket);
-        other.destroySoon();
-      });
+      socket.on('close', () => pair.isStranded || other.destroySoon());
       socket.pipe(other);
     }
   }
 
   #close() {
-    this.#sockets.forEach((socket) => socket.destroy());
+    this.cut();
     this.#server.close();
   }
 }

@@ -1,6 +1,7 @@
-// Where the programs under test are.
+// Where the programs under test are, and those that test them.
 
 import { existsSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const REPOSITORY = fileURLToPath(new URL('../../../../..', import.meta.url));
@@ -17,3 +18,19 @@ export const fanfareBinary = () => program('FANFARE_BIN', 'target/debug/fanfare'
 /** The real NATS server. */
 export const natsServer = () =>
   program('NATS_SERVER', '.tools/venv/bin/nats-server', 'install it as the Makefile does');
+
+/** A Python that has the `pusher` library. */
+export const python = () =>
+  program('FANFARE_TEST_PYTHON', '.tools/venv/bin/python', 'install it with deploy/dev/tools.sh');
+
+const BROWSERS = ['chromium', 'chromium-browser', 'google-chrome'];
+
+/** Chromium, or what is made of it. */
+export function chromiumBrowser() {
+  const named = process.env.FANFARE_TEST_CHROMIUM;
+  const folders = process.env.PATH.split(delimiter);
+  const candidates = named ? [named] : folders.flatMap((folder) => BROWSERS.map((name) => join(folder, name)));
+  const path = candidates.find(existsSync);
+  if (!path) throw new Error('found no chromium: install it, or set FANFARE_TEST_CHROMIUM');
+  return path;
+}

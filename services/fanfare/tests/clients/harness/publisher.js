@@ -2,6 +2,7 @@
 
 import { Agent } from 'node:http';
 import PusherServer from 'pusher';
+import { ENCRYPTION_KEY } from './auth_endpoint.js';
 import { PATIENCE_MS } from './wait.js';
 
 /** A publisher of `app` at `edge`, with connections kept alive until the test ends. */
@@ -12,6 +13,7 @@ export function publisher(t, edge, app, { timeout = PATIENCE_MS } = {}) {
     appId: app.id,
     key: app.key,
     secret: app.secret,
+    encryptionMasterKeyBase64: ENCRYPTION_KEY,
     host: edge.host,
     port: edge.port,
     useTLS: false,

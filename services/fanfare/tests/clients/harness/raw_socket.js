@@ -1,7 +1,10 @@
 // A WebSocket client that shows every frame as it came, and sends whatever it is told to.
 
 import WebSocket from 'ws';
+import { memberAuth, userAuth } from './auth_endpoint.js';
 import { Inbox } from './inbox.js';
+
+const SUCCEEDED = 'pusher_internal:subscription_succeeded';
 
 /** The path that pusher-js would ask for; with protocol null, without that parameter. */
 export function clientPath(key, { protocol = 7 } = {}) {
@@ -86,7 +89,39 @@ export class RawSocket {
   /** Subscribes, and waits until the server has confirmed it. */
   async subscribe(channel, auth = '') {
     this.send({ event: 'pusher:subscribe', data: { channel, auth } });
-    await this.event('pusher_internal:subscription_succeeded', (frame) => frame.channel === channel);
+    await this.event(SUCCEEDED, (frame) => frame.channel === channel);
+  }
+
+  /** Joins a presence channel as `member`, and returns who is said to be there: `{ ids, hash, count }`. */
+  async join(app, channel, member) {
+    await this.beginJoin(app, channel, member);
+    const { data } = await this.event(SUCCEEDED, (frame) => frame.channel === channel);
+    return JSON.parse(data).presence;
+  }
+
+  /** Asks to join a presence channel as `member`. */
+  async beginJoin(app, channel, member) {
+    const proof = memberAuth(app, await this.socketId(), channel, member);
+    this.send({ event: 'pusher:subscribe', data: { channel, ...proof } });
+  }
+
+  /** Waits for the refusal of a subscription: `{ type, error, status }`. */
+  async refusalOf(channel) {
+    const { data } = await this.event('pusher:subscription_error', (frame) => frame.channel === channel);
+    return data;
+  }
+
+  /** Begins to sign in as `user`. */
+  async beginSignIn(app, user) {
+    this.send({ event: 'pusher:signin', data: userAuth(app, await this.socketId(), user) });
+  }
+
+  /** Signs in as `user`, and returns the `user_data` that is confirmed. */
+  async signIn(app, user) {
+    await this.beginSignIn(app, user);
+    const { data } = await this.event('pusher:signin_success');
+    // Documented as an object; a string that holds it is seen, too.
+    return (typeof data === 'string' ? JSON.parse(data) : data).user_data;
   }
 
   /** Asks for a pong and waits for it: whatever was sent before has been looked at by then. */

@@ -1,14 +1,17 @@
 // The seed file: apps as TOML.
 
-/** A TOML basic string; JSON's escapes are a subset of TOML's. */
+/** A TOML basic string; JSON's escapes are a subset of TOML's, and numbers, flags and lists are the same in both. */
 const quoted = JSON.stringify;
 
-function inlineTable(capability) {
-  const entries = Object.entries(capability).map(
-    ([channels, operations]) => `${quoted(channels)} = ${quoted(operations)}`,
-  );
+function inlineTable(table) {
+  const entries = Object.entries(table).map(([key, value]) => `${quoted(key)} = ${quoted(value)}`);
   return `{ ${entries.join(', ')} }`;
 }
+
+const assignments = (table) =>
+  Object.entries(table)
+    .map(([key, value]) => `${key} = ${quoted(value)}\n`)
+    .join('');
 
 function keyTable({ key, secret, capability }) {
   return `
@@ -19,25 +22,27 @@ capability = ${inlineTable(capability)}
 `;
 }
 
-function namespaceTable({ prefix, tier }) {
+const namespaceTable = (namespace) => `\n[[app.namespace]]\n${assignments(namespace)}`;
+
+function webhookTable({ to: [receiver, path], headers, ...rest }, receivers) {
   return `
-[[app.namespace]]
-prefix = ${quoted(prefix)}
-tier = ${quoted(tier)}
-`;
+[[app.webhook]]
+url = ${quoted(`${receivers[receiver]}${path}`)}
+${assignments(rest)}${headers ? `headers = ${inlineTable(headers)}\n` : ''}`;
 }
 
-function appTables({ id, name, enabled, clientEvents, keys, namespaces }) {
+function appTables({ id, name, enabled, keys, tables, namespaces, webhooks }, receivers) {
+  const filled = Object.entries(tables).filter(([, table]) => Object.keys(table).length > 0);
+  const targets = webhooks.filter(({ to: [receiver] }) => receiver in receivers);
   return `
 [[app]]
 id = ${quoted(id)}
 name = ${quoted(name)}
 enabled = ${enabled}
 ${keys.map(keyTable).join('')}
-[app.pusher]
-client_events = ${clientEvents}
-${namespaces.map(namespaceTable).join('')}`;
+${filled.map(([table, content]) => `[app.${table}]\n${assignments(content)}\n`).join('')}
+${namespaces.map(namespaceTable).join('')}${targets.map((target) => webhookTable(target, receivers)).join('')}`;
 }
 
-/** The seed file for these apps. */
-export const seedFile = (apps) => apps.map(appTables).join('');
+/** The seed file for these apps. `receivers` maps their names to where they listen; webhooks to others are left out. */
+export const seedFile = (apps, receivers = {}) => apps.map((app) => appTables(app, receivers)).join('');

@@ -27,6 +27,9 @@ const listenFlags = ({ client, control, admin }) => [
 /** The arguments of a node that is everything in one process and needs nothing. */
 export const devArguments = ({ ports, seed }) => ['dev', ...listenFlags(ports), '--seed', seed];
 
+/** What each node of a cluster does. */
+export const EDGE_ROLES = ['edge', 'worker'];
+
 /** In how many shards `FEW_SHARDS` spreads channels. */
 export const SHARDS = 4;
 /** How many messages of a channel it keeps: more than are published while an edge looks for another NATS node. */

@@ -4,7 +4,7 @@ import { apps } from './apps.js';
 import { NatsCluster } from './nats_cluster.js';
 import { Node } from './node.js';
 import { seedFile } from './seed.js';
-import { devArguments, runArguments } from './settings.js';
+import { EDGE_ROLES, devArguments, runArguments } from './settings.js';
 import { isKnownAt } from './signed_request.js';
 import { eventually } from './wait.js';
 import { Workspace } from './workspace.js';
@@ -12,20 +12,25 @@ import { Workspace } from './workspace.js';
 /** `edges` are its nodes that clients can use, the first one with the control plane. */
 class Site {
   edges = [];
+  /** The receivers of webhooks, by the names that the apps give them. */
+  receivers;
   #build;
   #nats;
   #workspace;
 
   /** `build` starts what the site consists of, with the functions that `start` hands to it. */
-  constructor(name, routes, build) {
+  constructor(name, routes, build, receivers = {}) {
     this.name = name;
     this.routes = routes.map((route) => new Route(this, route));
+    this.receivers = receivers;
     this.#build = build;
   }
 
   async start() {
     this.#workspace = new Workspace();
-    const seed = this.#workspace.file('seed.toml', seedFile(Object.values(apps)));
+    await Promise.all(Object.values(this.receivers).map((receiver) => receiver.start()));
+    const urls = Object.entries(this.receivers).map(([name, { url }]) => [name, url]);
+    const seed = this.#workspace.file('seed.toml', seedFile(Object.values(apps), Object.fromEntries(urls)));
     await this.#build({
       seed,
       startNats: () => this.#startNats(),
@@ -42,6 +47,7 @@ class Site {
   async stop() {
     await Promise.all(this.edges.map((edge) => edge.kill()));
     await this.#nats?.stop();
+    await Promise.all(Object.values(this.receivers).map((receiver) => receiver.stop()));
     this.#workspace?.remove();
   }
 
@@ -89,16 +95,24 @@ class Route {
   get controlNode() {
     return this.site.edges[0];
   }
+
+  /** The receivers of webhooks, by name. */
+  get receivers() {
+    return this.site.receivers;
+  }
 }
 
 /** All roles in one process, nothing else. */
-export const devSite = () =>
-  new Site('one fanfare dev', [{ name: 'through the one node', publish: 0, subscribe: 0 }], ({ seed, startEdge }) =>
-    startEdge('dev', (ports) => devArguments({ ports, seed })),
+export const devSite = ({ receivers } = {}) =>
+  new Site(
+    'one fanfare dev',
+    [{ name: 'through the one node', publish: 0, subscribe: 0 }],
+    ({ seed, startEdge }) => startEdge('dev', (ports) => devArguments({ ports, seed })),
+    receivers,
   );
 
-/** Two edges, one of them with the control plane, over a NATS cluster. */
-export const clusterSite = (settings) =>
+/** Two edges that also deliver webhooks, one of them with the control plane, over a NATS cluster. */
+export const clusterSite = ({ settings, receivers } = {}) =>
   new Site(
     'two edges over three NATS nodes',
     [
@@ -107,7 +121,9 @@ export const clusterSite = (settings) =>
     ],
     async ({ seed, startNats, startEdge }) => {
       const nats = await startNats();
-      await startEdge('edge A', (ports) => runArguments({ ports, roles: ['control', 'edge'], nats, seed, settings }));
-      await startEdge('edge B', (ports) => runArguments({ ports, roles: ['edge'], nats, settings }));
+      const common = { nats, settings };
+      await startEdge('edge A', (ports) => runArguments({ ports, roles: ['control', ...EDGE_ROLES], seed, ...common }));
+      await startEdge('edge B', (ports) => runArguments({ ports, roles: EDGE_ROLES, ...common }));
     },
+    receivers,
   );

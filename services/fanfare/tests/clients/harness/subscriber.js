@@ -1,7 +1,8 @@
-// pusher-js as an application uses it, with what it receives put into inboxes.
+// pusher-js as an application on node uses it.
 
 import Pusher from 'pusher-js';
 import { Inbox } from './inbox.js';
+import { ReceivedOnChannel, ReceivedOnConnection } from './received.js';
 
 /** The options of a self-hosted pusher-js. `address` has a host and a port: a node or a front door. */
 export const clientOptions = (address) => ({
@@ -12,53 +13,51 @@ export const clientOptions = (address) => ({
   enabledTransports: ['ws'],
 });
 
+/** What lets it use these transports, those of the HTTP fallback among them. */
+export const fallbackOptions = (address, transports) => ({
+  httpHost: address.host,
+  httpPort: address.port,
+  enabledTransports: transports,
+});
+
 /** One channel of a subscriber. */
-class Subscription {
-  /** `{ event, data }` of everything but the library's own events. */
-  events = new Inbox();
-  /** `{ event, data }` of the library's own events: subscription_succeeded, subscription_error … */
-  notices = new Inbox();
-
+class Subscription extends ReceivedOnChannel {
   constructor(channel) {
+    super(channel.name);
     this.channel = channel;
-    channel.bind_global((event, data) => {
-      const inbox = event.startsWith('pusher:') ? this.notices : this.events;
-      inbox.push({ event, data });
-    });
+    // The members in a notice live on and change; what is kept is what they were.
+    channel.bind_global((event, data) => this.put(event, event.startsWith('pusher:') ? structuredClone(data) : data));
   }
 
-  get name() {
-    return this.channel.name;
+  /** Sends a client event. */
+  trigger(event, data) {
+    this.channel.trigger(event, data);
   }
 
-  /** Waits for a notice. */
-  notice(event, ms) {
-    return this.notices.find((notice) => notice.event === event, `${event} on ${this.name}`, ms);
+  /** An inbox for `{ data, metadata }` of the events of this name. */
+  withMetadata(event) {
+    const inbox = new Inbox();
+    this.channel.bind(event, (data, metadata) => inbox.push({ data, metadata }));
+    return inbox;
   }
 
-  /** Waits for the first event of this name and returns it. */
-  event(name, ms) {
-    return this.events.find(({ event }) => event === name, `the event ${name} on ${this.name}`, ms);
-  }
-
-  /** The data of all events of this name so far. */
-  dataOf(name) {
-    return this.events.items.filter(({ event }) => event === name).map(({ data }) => data);
+  async present() {
+    return { ...this.channel.members.members };
   }
 }
 
-export class Subscriber {
-  /** What the connection reports as errors, `pusher:error` events and close codes alike. */
-  errors = new Inbox();
-  /** The states the connection went through. */
-  states = new Inbox();
-
+export class Subscriber extends ReceivedOnConnection {
   /** Starts connecting; the connection ends with the test `t`. */
   constructor(t, address, app, options = {}) {
+    super();
     this.pusher = new Pusher(app.key, { ...clientOptions(address), ...options });
     t.after(() => this.pusher.disconnect());
-    this.pusher.connection.bind('error', (error) => this.errors.push(error));
-    this.pusher.connection.bind('state_change', ({ current }) => this.states.push(current));
+    const { connection, user } = this.pusher;
+    connection.bind('error', (error) => this.errors.push(error));
+    connection.bind('state_change', ({ current }) => this.states.push(current));
+    connection.bind('message', (message) => this.putMessage(message));
+    user.bind_global((event, data) => this.userEvents.push({ event, data }));
+    user.watchlist.bind_global((_, change) => this.watched.push(change));
   }
 
   /** A subscriber that is connected. */
@@ -76,17 +75,6 @@ export class Subscriber {
     return this.pusher.connection.state;
   }
 
-  /** Waits for the `times`-th connection. */
-  connected(times = 1, ms) {
-    const reached = (states) => states.filter((state) => state === 'connected').length >= times;
-    return this.states.until(reached, `connection number ${times}`, ms);
-  }
-
-  /** Waits for an error with this code. */
-  error(code, ms) {
-    return this.errors.find((error) => codeOf(error) === code, `an error with code ${code}`, ms);
-  }
-
   /** Begins to subscribe. */
   join(channel) {
     return new Subscription(this.pusher.subscribe(channel));
@@ -98,7 +86,19 @@ export class Subscriber {
     await subscription.notice('pusher:subscription_succeeded');
     return subscription;
   }
-}
 
-/** The code in an error as pusher-js reports it: bare, or within the report of a refused connection. */
-const codeOf = (error) => error?.data?.code ?? error?.error?.data?.code;
+  unsubscribe(channel) {
+    this.pusher.unsubscribe(channel);
+  }
+
+  /** Closes the connection with a close frame. */
+  disconnect() {
+    this.pusher.disconnect();
+  }
+
+  /** Signs in, and waits until what is sent to the user arrives here. */
+  async signIn() {
+    this.pusher.signin();
+    await this.signedIn();
+  }
+}

@@ -37,7 +37,7 @@ export function administration(route) {
   }
 
   describe('administration', () => {
-    test('a new app is listed and has an id of digits', async () => {
+    test('§18.47 a new app is listed and has an id of digits', async () => {
       const name = unique('shop');
       const { id } = await createApp(route.controlNode, name);
       assert.match(id, /^\d+$/);

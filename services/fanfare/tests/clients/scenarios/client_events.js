@@ -113,7 +113,7 @@ export function clientEvents(route) {
       assert.deepEqual(receiving.dataOf('client-typing'), []);
     });
 
-    test('reserved and ordinary names are never relayed', async (t) => {
+    test('§18.12 reserved and ordinary names are never relayed', async (t) => {
       const { sender, receiving } = await pair(t, unique('private-chat'));
       const names = ['pusher:forged', 'pusher_internal:member_added', 'ordinary', 'Client-upper'];
       for (const name of names) sender.pusher.send_event(name, {}, receiving.name);

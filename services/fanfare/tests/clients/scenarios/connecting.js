@@ -19,7 +19,7 @@ export function connecting(route) {
       assert.deepEqual(subscriber.states.items, ['connected']);
     });
 
-    test('the first frame is the greeting, double encoded', async (t) => {
+    test('§18.1 §18.2 the first frame is the greeting, double encoded', async (t) => {
       const socket = open(t, clientPath(apps.main.key));
       const greeting = await socket.greeting();
       const [first] = socket.frames;
@@ -50,7 +50,7 @@ export function connecting(route) {
       });
     }
 
-    test('an unknown key is closed with 4001 after the upgrade', async (t) => {
+    test('§18.3 an unknown key is closed with 4001 after the upgrade', async (t) => {
       const socket = open(t, clientPath(unknownApp.key));
       await socket.upgraded();
       const { closed, reason } = await socket.closed();

@@ -13,8 +13,8 @@ import { clientOptions } from '../harness/subscriber.js';
 import { eventually, within } from '../harness/wait.js';
 
 export function echo(route) {
-  async function connect(t, { edge = route.subscribeEdge, signer = apps.main } = {}) {
-    const authEndpointUrl = await authEndpoint(t, signer);
+  async function connect(t, { edge = route.subscribeEdge, signer = apps.main, member } = {}) {
+    const authEndpointUrl = await authEndpoint(t, signer, { member });
     const options = {
       ...clientOptions(edge),
       broadcaster: 'pusher',
@@ -39,7 +39,7 @@ export function echo(route) {
   }
 
   describe('laravel-echo', () => {
-    test('a public channel hears namespaced and plain events', async (t) => {
+    test('§18.33 a public channel hears namespaced and plain events', async (t) => {
       const client = await connect(t);
       const channel = client.channel(unique('orders'));
       await subscribed(channel);
@@ -51,7 +51,7 @@ export function echo(route) {
       assert.deepEqual(await plain.count(1), [{ id: 2 }]);
     });
 
-    test('a private channel hears, and toOthers leaves the sender out', async (t) => {
+    test('§18.34 a private channel hears, and toOthers leaves the sender out', async (t) => {
       const [sender, other] = await Promise.all([connect(t), connect(t, { edge: route.publishEdge })]);
       const name = unique('orders');
       const channels = [sender, other].map((client) => client.private(name));
@@ -101,6 +101,46 @@ export function echo(route) {
       await publisher(t, route.publishEdge, apps.main).trigger(name, 'event', 1);
       assert.deepEqual(await after.count(1), [1]);
       assert.deepEqual(before.items, []);
+    });
+
+    test('a presence channel: here, joining, leaving, and whispers that say from whom', async (t) => {
+      const name = unique('room');
+      const person = (id) => ({ user_id: id, user_info: { id, name: `the one called ${id}` } });
+      const join = async (id, edge) => {
+        const client = await connect(t, { edge, member: person(id) });
+        const channel = client.join(name);
+        const inboxes = { here: new Inbox(), joining: new Inbox(), leaving: new Inbox() };
+        for (const [what, inbox] of Object.entries(inboxes)) channel[what]((info) => inbox.push(info));
+        const [first] = await inboxes.here.count(1);
+        return { client, channel, first, ...inboxes };
+      };
+      const ann = await join('ann', route.publishEdge);
+      assert.deepEqual(ann.first, [person('ann').user_info]);
+      const bob = await join('bob', route.subscribeEdge);
+      assert.deepEqual(await ann.joining.count(1), [person('bob').user_info]);
+      const whispers = new Inbox();
+      ann.channel.subscription.bind('client-typing', (data, { user_id: from }) => whispers.push({ data, from }));
+      bob.channel.whisper('typing', { now: true });
+      assert.deepEqual(await whispers.count(1), [{ data: { now: true }, from: 'bob' }]);
+      bob.client.leave(name);
+      assert.deepEqual(await ann.leaving.count(1), [person('bob').user_info]);
+      assert.deepEqual(bob.leaving.items, []);
+      const again = await join('bob', route.subscribeEdge);
+      const ids = again.first.map(({ id }) => id).sort();
+      assert.deepEqual(ids, ['ann', 'bob']);
+    });
+
+    test('§18.33 an encrypted private channel hears namespaced events and notifications', async (t) => {
+      const client = await connect(t);
+      const name = unique('vault');
+      const channel = client.encryptedPrivate(name);
+      await subscribed(channel);
+      const inboxes = [heard(channel, 'listen', 'OrderShipped'), new Inbox()];
+      channel.notification((data) => inboxes[1].push(data));
+      const pusher = publisher(t, route.publishEdge, apps.main);
+      const events = ['App\\Events\\OrderShipped', 'Illuminate\\Notifications\\Events\\BroadcastNotificationCreated'];
+      for (const event of events) await pusher.trigger(`private-encrypted-${name}`, event, { event });
+      for (const [index, event] of events.entries()) assert.deepEqual(await inboxes[index].count(1), [{ event }]);
     });
   });
 }

@@ -116,11 +116,11 @@ export function httpRefusals(route) {
         assertRefused(await post(event(), { query: { body_md5: md5 } }), 401);
     });
 
-    test('a GET with the body_md5 of nothing is fine', async () => {
+    test('§18.25 a GET with the body_md5 of nothing is fine', async () => {
       assert.equal((await get('/channels', { query: { body_md5: EMPTY_MD5 } })).status, 200);
     });
 
-    test('encoded and plain values of parameters sign the same', async () => {
+    test('§18.26 encoded and plain values of parameters sign the same', async () => {
       const path = `/apps/${apps.main.id}/channels`;
       const plain = signedPath(apps.main, { path, query: { filter_by_prefix: 'a,b' } });
       for (const target of [plain, plain.replace('a,b', 'a%2Cb')]) {

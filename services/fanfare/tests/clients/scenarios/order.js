@@ -32,7 +32,7 @@ export function order(route) {
   const connect = (t, edge) => Subscriber.connect(t, edge, apps.main);
 
   describe('order', () => {
-    test(`${EVENTS} events of one channel`, { timeout: PUBLISHING_MS }, async (t) => {
+    test(`§18.48 ${EVENTS} events of one channel`, { timeout: PUBLISHING_MS }, async (t) => {
       const channel = unique('ordered');
       const subscribers = await Promise.all([route.subscribeEdge, route.publishEdge].map((edge) => connect(t, edge)));
       const subscriptions = await Promise.all(subscribers.map((subscriber) => subscriber.subscribe(channel)));
@@ -40,7 +40,7 @@ export function order(route) {
       for (const subscription of subscriptions) await assertInOrder(subscription, EVENTS);
     });
 
-    test(`${CHANNELS} channels at once`, { timeout: PUBLISHING_MS }, async (t) => {
+    test(`§18.48 ${CHANNELS} channels at once`, { timeout: PUBLISHING_MS }, async (t) => {
       const subscriber = await connect(t, route.subscribeEdge);
       const subscriptions = await Promise.all(
         sequence(CHANNELS).map((index) => subscriber.subscribe(unique(`lane-${index}`))),
@@ -50,27 +50,31 @@ export function order(route) {
       for (const subscription of subscriptions) await assertInOrder(subscription, EVENTS_PER_CHANNEL);
     });
 
-    test('publishers on both edges: everybody sees one and the same order', { timeout: PUBLISHING_MS }, async (t) => {
-      const channel = unique('shared');
-      const edges = [route.subscribeEdge, route.publishEdge];
-      const subscribers = await Promise.all(edges.map((edge) => connect(t, edge)));
-      const subscriptions = await Promise.all(subscribers.map((subscriber) => subscriber.subscribe(channel)));
-      const publish = async (edge, source) => {
-        const pusher = publisher(t, edge, apps.main);
-        for (const index of sequence(EVENTS_PER_CHANNEL)) await pusher.trigger(channel, 'number', { source, index });
-      };
-      await Promise.all(edges.map((edge, source) => publish(edge, source)));
-      const [one, other] = await Promise.all(
-        subscriptions.map(async (subscription) => {
-          await subscription.events.count(2 * EVENTS_PER_CHANNEL);
-          return subscription.dataOf('number');
-        }),
-      );
-      assert.deepEqual(one, other);
-      for (const source of [0, 1]) {
-        const ofSource = one.filter((event) => event.source === source).map(({ index }) => index);
-        assert.deepEqual(ofSource, sequence(EVENTS_PER_CHANNEL), `publisher ${source}`);
-      }
-    });
+    test(
+      '§18.48 publishers on both edges: everybody sees one and the same order',
+      { timeout: PUBLISHING_MS },
+      async (t) => {
+        const channel = unique('shared');
+        const edges = [route.subscribeEdge, route.publishEdge];
+        const subscribers = await Promise.all(edges.map((edge) => connect(t, edge)));
+        const subscriptions = await Promise.all(subscribers.map((subscriber) => subscriber.subscribe(channel)));
+        const publish = async (edge, source) => {
+          const pusher = publisher(t, edge, apps.main);
+          for (const index of sequence(EVENTS_PER_CHANNEL)) await pusher.trigger(channel, 'number', { source, index });
+        };
+        await Promise.all(edges.map((edge, source) => publish(edge, source)));
+        const [one, other] = await Promise.all(
+          subscriptions.map(async (subscription) => {
+            await subscription.events.count(2 * EVENTS_PER_CHANNEL);
+            return subscription.dataOf('number');
+          }),
+        );
+        assert.deepEqual(one, other);
+        for (const source of [0, 1]) {
+          const ofSource = one.filter((event) => event.source === source).map(({ index }) => index);
+          assert.deepEqual(ofSource, sequence(EVENTS_PER_CHANNEL), `publisher ${source}`);
+        }
+      },
+    );
   });
 }

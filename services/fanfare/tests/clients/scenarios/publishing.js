@@ -117,7 +117,7 @@ export function publishing(route) {
       assert.equal((await subscription.event('price')).data, 1.08);
     });
 
-    test('event names may be anything up to 200 characters', async (t) => {
+    test('§18.33 event names may be anything up to 200 characters', async (t) => {
       const subscription = await (await connect(t)).subscribe(unique('names'));
       const names = ['App\\Events\\OrderShipped', 'with space "and quotes"', 'größe 🚀', 'n'.repeat(200)];
       for (const name of names) await publisherOf(t).trigger(subscription.name, name, 1);

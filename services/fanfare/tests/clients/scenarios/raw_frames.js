@@ -62,7 +62,7 @@ export function rawFrames(route) {
       assert.equal(await answered, 'are you there');
     });
 
-    test('an unasked pusher:pong is ignored', async (t) => {
+    test('§18.43 an unasked pusher:pong is ignored', async (t) => {
       const socket = await open(t);
       socket.send({ event: 'pusher:pong', data: {} });
       await socket.ping();
@@ -85,7 +85,7 @@ export function rawFrames(route) {
       });
     }
 
-    test('a frame of 60 KB is read', async (t) => {
+    test('§18.39 a frame of 60 KB is read', async (t) => {
       const socket = await open(t);
       socket.send({ event: 'pusher:ping', data: { padding: 'x'.repeat(60_000) } });
       await socket.event('pusher:pong');
@@ -107,7 +107,7 @@ export function rawFrames(route) {
       await unharmed();
     });
 
-    test('a huge frame is refused, at once or by closing', async (t) => {
+    test('§18.39 a huge frame is refused, at once or by closing', async (t) => {
       const unharmed = await bystander(t);
       const socket = await open(t);
       socket.send('x'.repeat(HUGE_BYTES));

@@ -63,7 +63,7 @@ export function restarting(route) {
       await hears(route.publishEdge);
     });
 
-    test('after SIGTERM, it is told to reconnect and does', { timeout: TEST_MS }, async (t) => {
+    test('§18.41 after SIGTERM, it is told to reconnect and does', { timeout: TEST_MS }, async (t) => {
       const { subscriber, hears, isBack } = await client(t, route.subscribeEdge);
       await hears(route.publishEdge);
       route.subscribeEdge.beginDrain();

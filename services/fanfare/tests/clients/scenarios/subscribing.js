@@ -15,7 +15,7 @@ export function subscribing(route) {
   const publisherOf = (t) => publisher(t, route.publishEdge, apps.main);
 
   describe('subscribing', () => {
-    test('success is confirmed with data "{}"', async (t) => {
+    test('§18.8 success is confirmed with data "{}"', async (t) => {
       const socket = await rawSocket(t);
       const channel = unique('plain');
       await socket.subscribe(channel);
@@ -76,7 +76,7 @@ export function subscribing(route) {
       await socket.ping();
     });
 
-    test('a second subscription is an error and changes nothing', async (t) => {
+    test('§18.6 a second subscription is an error and changes nothing', async (t) => {
       const socket = await rawSocket(t);
       const channel = unique('double');
       await socket.subscribe(channel);
@@ -118,7 +118,7 @@ export function subscribing(route) {
       assert.deepEqual(again.events.items, [{ event: 'back', data: 1 }]);
     });
 
-    test('unsubscribing and subscribing at once ends subscribed', async (t) => {
+    test('§18.5 unsubscribing and subscribing at once ends subscribed', async (t) => {
       const socket = await rawSocket(t);
       const channel = unique('flip');
       await socket.subscribe(channel);
@@ -134,7 +134,7 @@ export function subscribing(route) {
       assert.equal(socket.all('pusher:error').length, 0);
     });
 
-    test('pusher-js cancels a subscription that is still pending', async (t) => {
+    test('§18.4 pusher-js cancels a subscription that is still pending', async (t) => {
       const subscriber = await Subscriber.connect(t, route.subscribeEdge, apps.main);
       const channel = unique('cancelled');
       subscriber.join(channel);
