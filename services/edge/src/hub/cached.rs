@@ -45,17 +45,23 @@ impl Hub {
         let here = self.find(&app.id, channel).and_then(|channel| channel.cached());
         let cached = match here {
             Some(cached) => cached,
-            None => self.read_cached(app, channel).await?,
+            None => self.read_cached(app, channel, None).await?,
         };
         Ok(cached.filter(|cached| cached.ttl(app).is_some()))
     }
 
-    /// The newest message in the channel's history.
-    pub(super) async fn read_cached(&self, app: &App, channel: &ChannelName) -> Result<Option<Cached>, HistoryError> {
+    /// The newest message in the channel's history, or the newest up to `head`: what comes after that is delivered live.
+    pub(super) async fn read_cached(
+        &self,
+        app: &App,
+        channel: &ChannelName,
+        head: Option<Position>,
+    ) -> Result<Option<Cached>, HistoryError> {
         let tier = app.tier(channel);
         let mut query = HistoryQuery::all(app.id.clone(), channel.clone(), tier);
         query.direction = Direction::Backward;
         query.limit = PAGE;
+        query.before = head.map(|head| Position { sequence: head.sequence + 1, ..head });
         for _ in 0..PAGES {
             let history = self.backbone.history(query.clone()).await?;
             let oldest = history.records.last().map(|stored| stored.position);

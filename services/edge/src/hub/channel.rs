@@ -46,6 +46,8 @@ pub(super) struct State {
     pub(super) cached: Option<Cached>,
     /// The subscription count that subscribers were last told, and when.
     told_count: Option<(u64, Instant)>,
+    /// Whether somebody has come since then, who knows no count.
+    untold: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +131,7 @@ impl Channel {
             presence: kind.is_presence().then(Box::default),
             cached: None,
             told_count: None,
+            untold: false,
         };
         Self {
             app,
@@ -161,7 +164,7 @@ impl Channel {
         let waits = match waits {
             // Under the lock, so before any later record.
             Waits::ForChannel(confirmation) if state.phase == Phase::Live => {
-                self.confirm(hub, &state, peer, *confirmation);
+                self.confirm(hub, &mut state, peer, *confirmation);
                 None
             }
             waits => Some(waits),
@@ -272,18 +275,21 @@ impl Channel {
             }
         }
         for (peer, confirmation) in waiting {
-            self.confirm(hub, &state, &peer, confirmation);
+            self.confirm(hub, &mut state, &peer, confirmation);
         }
         if let Some(roster) = roster {
             self.roster_loaded(hub, &mut state, roster);
         }
         drop(state);
         self.members_changed.notify_one();
+        // Who was just confirmed is to know how many there are.
+        hub.note(self);
     }
 
     /// Tells a subscriber that it is one, and the last event of a cache channel.
-    pub(super) fn confirm(&self, hub: &Hub, state: &State, peer: &Peer, confirmation: Frame) {
+    pub(super) fn confirm(&self, hub: &Hub, state: &mut State, peer: &Peer, confirmation: Frame) {
         peer.queue.push(confirmation);
+        state.untold = true;
         hub.metrics.subscribed.increment(1);
         if self.kind.is_cache() {
             peer.queue.push(hub.cached_frame(self, state.cached.as_ref()));
@@ -347,14 +353,19 @@ impl Channel {
         const SELDOM: (u64, Duration) = (100, Duration::from_secs(5));
         let mut state = self.state.lock();
         if let Some((told, at)) = state.told_count {
-            if told == count {
+            if told == count && !state.untold {
                 return None;
             }
             if count > SELDOM.0 && at.elapsed() < SELDOM.1 {
                 return Some(at + SELDOM.1);
             }
         }
+        // Who waits to be confirmed is told then.
+        if state.subscribers.iter().all(|(_, subscriber)| subscriber.waits.is_some()) {
+            return None;
+        }
         state.told_count = Some((count, Instant::now()));
+        state.untold = false;
         let frame = frame::text(&pusher::subscription_count(&self.name, count));
         state.tell(&frame, None);
         None

@@ -155,7 +155,7 @@ async fn try_load(
     if channel.kind.is_cache()
         && let Some(app) = hub.apps.get(&channel.app)
     {
-        loaded.cached = hub.read_cached(&app, &channel.name).await?;
+        loaded.cached = hub.read_cached(&app, &channel.name, Some(loaded.head)).await?;
     }
     Ok(loaded)
 }
