@@ -370,9 +370,9 @@ pub struct Occupancy {
     /// Subscribed connections on the edge; at least 1 (a vacated channel's entry is removed).
     #[prost(uint64, tag = "3")]
     pub subscriptions: u64,
-    /// Distinct users in the channel on all edges, as this edge knows them; for presence channels.
-    #[prost(uint64, tag = "4")]
-    pub users: u64,
+    /// Distinct users in the channel on all edges, as this edge knows them. Absent if it does not.
+    #[prost(uint64, optional, tag = "4")]
+    pub users: ::core::option::Option<u64>,
 }
 /// A presence member, stored under app, channel, edge, connection and client.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -437,8 +437,8 @@ pub struct WebhookEvent {
     #[prost(string, tag = "11")]
     pub webhook_id: ::prost::alloc::string::String,
 }
-/// What webhooks were last told of a channel or of a user in it, stored under app, channel (and user): what the next worker
-/// goes on from.
+/// What webhooks are told of a channel or of a user in it, stored under app, channel (and user) before it is told: what the
+/// next worker goes on from.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Announced {
     /// Format of this value. Now 1.
@@ -450,13 +450,22 @@ pub struct Announced {
     /// Empty for the channel itself.
     #[prost(string, tag = "3")]
     pub user_id: ::prost::alloc::string::String,
-    /// When it was told that the channel is vacated (the user removed), milliseconds since the Unix epoch; 0 while it is
-    /// occupied (present). Such an entry goes after a while.
-    #[prost(uint64, tag = "4")]
-    pub gone_ms: u64,
-    /// The number of subscribers told last; 0 for none. Of the channel itself.
+    /// Name of the event. One that says that the channel is vacated (the user removed) is removed when it has been told.
+    #[prost(string, tag = "4")]
+    pub event: ::prost::alloc::string::String,
+    /// The number of subscribers that is told, or was told last. Of the channel itself.
     #[prost(uint64, tag = "5")]
     pub subscription_count: u64,
+}
+/// How far announcements are certain to have been told, stored among them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Confirmed {
+    /// Format of this value. Now 1.
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    /// Whatever was announced up to this revision is in the queue.
+    #[prost(uint64, tag = "2")]
+    pub revision: u64,
 }
 /// A webhook event that could not be delivered, stored under app and id.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

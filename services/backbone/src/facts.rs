@@ -28,7 +28,7 @@ pub fn edge_of_lease(key: &str) -> Option<EdgeId> {
 }
 
 /// Where an edge's count of one channel stands in [`Bucket::Occupancy`](crate::Bucket).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CountKey {
     /// The app.
     pub app: AppId,
@@ -66,8 +66,8 @@ pub struct Count {
     pub channel: ChannelName,
     /// Connections of the edge that are subscribed; at least 1.
     pub subscriptions: u64,
-    /// Distinct users in the whole cluster, as the edge knows them; 0 unless it is a presence channel.
-    pub users: u64,
+    /// Distinct users in the whole cluster, if the edge knows them: that takes a presence channel, and its roster.
+    pub users: Option<u64>,
 }
 
 impl Count {
@@ -162,7 +162,7 @@ mod tests {
         for other in ["", "1001.a", "1001.a.b", "1001.a.0000000000000005.c"] {
             assert_eq!(CountKey::parse(other), None, "{other}");
         }
-        let count = Count { channel: channel(), subscriptions: 3, users: 2 };
+        let count = Count { channel: channel(), subscriptions: 3, users: Some(2) };
         assert_eq!(Count::decode(count.encode()), Some(count));
         assert_eq!(edge_of_lease(&edge_lease_key(&edge)), Some(edge));
         assert_eq!(edge_of_lease("worker"), None);

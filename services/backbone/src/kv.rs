@@ -137,6 +137,15 @@ impl Kv {
         }
     }
 
+    /// The key's newest revision, that of its removal included, as long as that is remembered.
+    pub async fn revision(&self, key: &str) -> Result<Option<u64>, KvError> {
+        check(key)?;
+        match self {
+            Self::JetStream(kv) => kv.revision(key).await,
+            Self::Memory(kv) => Ok(kv.revision(key)),
+        }
+    }
+
     /// Sets a key that must not exist; gives its revision.
     pub async fn create(&self, key: &str, value: Bytes) -> Result<u64, KvError> {
         check(key)?;

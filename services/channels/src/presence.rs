@@ -70,14 +70,19 @@ pub enum Transition {
     },
 }
 
+/// Departures that are remembered, so that what is older than they are does not count.
+const REMEMBERED: usize = 1024;
+
 /// One channel's members.
 #[derive(Clone, Debug, Default)]
 pub struct Roster {
     /// The snapshot this began with knows everything up to here.
     as_of: u64,
-    /// Members that are there, with the sequence of what says so.
-    members: HashMap<(EdgeId, Member), u64>,
+    /// Members that are there: which edges hold them, each with the sequence of what says so. Nearly always one.
+    members: HashMap<Member, Vec<(EdgeId, u64)>>,
     users: BTreeMap<ClientId, User>,
+    /// Members that have left of late, with the sequence of what said so.
+    left: HashMap<(EdgeId, Member), u64>,
     /// Edges that are gone for good: what is still under way from them does not count.
     gone: HashSet<EdgeId>,
 }
@@ -105,27 +110,29 @@ impl Roster {
     /// Applies one change, of which `info` tells what is known of the user. Applying a change twice, or one that is
     /// older than what is known, does nothing.
     pub fn apply(&mut self, change: &PresenceChange, member: Member, info: Bytes) -> Option<Transition> {
-        if change.sequence <= self.as_of || self.gone.contains(&change.edge) {
+        let PresenceChange { edge, sequence, action } = change;
+        if *sequence <= self.as_of || self.gone.contains(edge) {
             return None;
         }
-        let key = (change.edge.clone(), member);
-        if self.members.get(&key).is_some_and(|known| *known >= change.sequence) {
+        let entry = RosterEntry { edge: edge.clone(), member, info, sequence: *sequence };
+        if self.newest(edge, &entry.member).is_some_and(|known| known >= *sequence) {
             return None;
         }
-        match change.action {
-            PresenceAction::Enter => {
-                let (edge, member) = key;
-                self.add(RosterEntry { edge, member, info, sequence: change.sequence })
+        match action {
+            PresenceAction::Enter => self.add(entry),
+            PresenceAction::Leave => {
+                self.remember(edge.clone(), entry.member.clone(), *sequence);
+                self.remove(edge, &entry.member)
             }
-            PresenceAction::Leave => self.remove(&key),
         }
     }
 
     /// Takes note that an edge is gone for good, with all its members.
     pub fn edge_gone(&mut self, edge: &EdgeId) -> Vec<Transition> {
         self.gone.insert(edge.clone());
-        let theirs: Vec<_> = self.members.keys().filter(|(holder, _)| holder == edge).cloned().collect();
-        theirs.iter().filter_map(|key| self.remove(key)).collect()
+        let held = self.members.iter().filter(|(_, holders)| holders.iter().any(|(holder, _)| holder == edge));
+        let theirs: Vec<_> = held.map(|(member, _)| member.clone()).collect();
+        theirs.iter().filter_map(|member| self.remove(edge, member)).collect()
     }
 
     /// Becomes the roster that `entries` make, which hold everything up to `as_of`; what has changed by that. What was
@@ -136,9 +143,12 @@ impl Roster {
         let there: HashSet<_> = entries.iter().map(|entry| (entry.edge.clone(), entry.member.clone())).collect();
         // First who has come: a user that only moved to another edge was never away.
         let mut transitions: Vec<_> = entries.into_iter().filter_map(|entry| self.refresh(entry)).collect();
-        let stale = self.members.iter().filter(|(key, sequence)| **sequence <= as_of && !there.contains(*key));
-        let stale: Vec<_> = stale.map(|(key, _)| key.clone()).collect();
-        transitions.extend(stale.iter().filter_map(|key| self.remove(key)));
+        let held = self.members.iter().flat_map(|(member, holders)| holders.iter().map(move |holder| (member, holder)));
+        let stale = held.filter(|(member, (edge, sequence))| {
+            *sequence <= as_of && !there.contains(&(edge.clone(), Member::clone(member)))
+        });
+        let stale: Vec<_> = stale.map(|(member, (edge, _))| (edge.clone(), member.clone())).collect();
+        transitions.extend(stale.iter().filter_map(|(edge, member)| self.remove(edge, member)));
         self.as_of = self.as_of.max(as_of);
         transitions
     }
@@ -153,30 +163,55 @@ impl Roster {
         self.users.get(user).map(|user| &user.info)
     }
 
-    /// Whether `edge` holds `member`.
-    pub fn contains(&self, edge: &EdgeId, member: &Member) -> bool {
-        self.members.contains_key(&(edge.clone(), member.clone()))
+    /// How many members `user` is.
+    pub fn connections(&self, user: &ClientId) -> usize {
+        self.users.get(user).map_or(0, |user| user.connections)
+    }
+
+    /// The sequence of the newest that says that `member` is there, if it is.
+    pub fn sequence(&self, member: &Member) -> Option<u64> {
+        self.members.get(member)?.iter().map(|(_, sequence)| *sequence).max()
     }
 
     /// The edges that hold members.
     pub fn edges(&self) -> HashSet<&EdgeId> {
-        self.members.keys().map(|(edge, _)| edge).collect()
+        self.members.values().flatten().map(|(edge, _)| edge).collect()
+    }
+
+    /// The sequence of the newest that is known of `member` at `edge`.
+    fn newest(&self, edge: &EdgeId, member: &Member) -> Option<u64> {
+        let holders = self.members.get(member).into_iter().flatten();
+        let there = holders.filter(|(holder, _)| holder == edge).map(|(_, sequence)| *sequence).next();
+        there.or_else(|| self.left.get(&(edge.clone(), member.clone())).copied())
     }
 
     fn refresh(&mut self, entry: RosterEntry) -> Option<Transition> {
-        let key = (entry.edge.clone(), entry.member.clone());
-        match self.members.get(&key) {
-            Some(known) if *known >= entry.sequence => None,
+        match self.newest(&entry.edge, &entry.member) {
+            Some(known) if known >= entry.sequence => None,
             Some(_) | None => self.add(entry),
         }
+    }
+
+    fn remember(&mut self, edge: EdgeId, member: Member, sequence: u64) {
+        if self.left.len() >= REMEMBERED {
+            let mut sequences: Vec<_> = self.left.values().copied().collect();
+            let (_, median, _) = sequences.select_nth_unstable(REMEMBERED / 2);
+            let median = *median;
+            self.left.retain(|_, sequence| *sequence > median);
+        }
+        self.left.insert((edge, member), sequence);
     }
 
     fn add(&mut self, entry: RosterEntry) -> Option<Transition> {
         let RosterEntry { edge, member, info, sequence } = entry;
         let id = member.user.clone();
-        if self.members.insert((edge, member), sequence).is_some() {
+        self.left.remove(&(edge.clone(), member.clone()));
+        let holders = self.members.entry(member).or_default();
+        if let Some(holder) = holders.iter_mut().find(|(holder, _)| *holder == edge) {
+            holder.1 = sequence;
             return None;
         }
+        holders.push((edge, sequence));
         let mut added = None;
         let user = self.users.entry(id.clone()).or_insert_with(|| {
             added = Some(Transition::Added { user: id, info: info.clone() });
@@ -186,16 +221,20 @@ impl Roster {
         added
     }
 
-    fn remove(&mut self, key: &(EdgeId, Member)) -> Option<Transition> {
-        self.members.remove(key)?;
-        let id = &key.1.user;
-        let user = self.users.get_mut(id)?;
+    fn remove(&mut self, edge: &EdgeId, member: &Member) -> Option<Transition> {
+        let holders = self.members.get_mut(member)?;
+        let at = holders.iter().position(|(holder, _)| holder == edge)?;
+        holders.swap_remove(at);
+        if holders.is_empty() {
+            self.members.remove(member);
+        }
+        let user = self.users.get_mut(&member.user)?;
         user.connections -= 1;
         if user.connections > 0 {
             return None;
         }
-        self.users.remove(id);
-        Some(Transition::Removed { user: id.clone() })
+        self.users.remove(&member.user);
+        Some(Transition::Removed { user: member.user.clone() })
     }
 }
 

@@ -198,7 +198,7 @@ async fn all_settings_can_be_set() {
     assert_eq!(client.update(request).await.unwrap().revision, changed.revision, "the same is no change");
 
     let created = wire::CreateAppRequest {
-        pusher: Some(pusher),
+        pusher: Some(pusher.clone()),
         limits: Some(limits),
         webhooks: vec![hook.clone()],
         ..plain("2")

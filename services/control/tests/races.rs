@@ -46,7 +46,7 @@ async fn races(first: &Backbone, second: &Backbone) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_process() {
     let backbone = Backbone::memory(&Config::default());
-    races(&backbone, &backbone).await;
+    Box::pin(races(&backbone, &backbone)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -56,7 +56,7 @@ async fn on_a_nats_server() {
     let connection = NatsConfig { urls: vec![nats.url()], ..NatsConfig::default() };
     let first = Backbone::connect(&config, &connection).await.unwrap();
     let second = Backbone::connect(&config, &connection).await.unwrap();
-    races(&first, &second).await;
+    Box::pin(races(&first, &second)).await;
 }
 
 /// How many succeeded; the others were refused with `code`.

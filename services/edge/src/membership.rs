@@ -51,11 +51,14 @@ struct Others {
     alive: BTreeSet<EdgeId>,
     /// In the order it was learned. Ids are never used again, and edges die seldom.
     gone: Vec<EdgeId>,
+    /// What this edge was called in lives that are over, until it has told everything anew.
+    former: Vec<EdgeId>,
 }
 
 impl Others {
     fn declare_gone(&mut self, edge: EdgeId) {
         self.alive.remove(&edge);
+        self.former.retain(|former| *former != edge);
         if !self.gone.contains(&edge) {
             telemetry::metrics::EDGES_GONE.handle().increment(1);
             self.gone.push(edge);
@@ -172,12 +175,22 @@ impl Membership {
         tokio::time::timeout(FAREWELL, farewell).await.ok();
     }
 
+    /// Whether that is this edge, in this life or, as far as others may still see it, in a former one.
+    fn is_me(&self, edge: &EdgeId) -> bool {
+        **self.me.load() == *edge || self.others.read().former.contains(edge)
+    }
+
     /// Renews the lease for ever, and begins a new life whenever it was lost.
     async fn keep(&self, lease: &mut Option<Lease>) -> Infallible {
         let mut renewal = tokio::time::interval(self.ttl / RENEWALS);
         renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             renewal.tick().await;
+            // By now it has told everything anew, so that its clients do not see its members gone and back.
+            let former = self.others.read().former.clone();
+            if !former.is_empty() && self.held.load(Ordering::Acquire) {
+                self.change(|others| former.into_iter().for_each(|edge| others.declare_gone(edge)));
+            }
             while let Err(error) = self.renew(lease).await {
                 tracing::warn!(error = &error as &dyn std::error::Error, "this edge's lease is not renewed yet");
                 tokio::time::sleep(RETRY).await;
@@ -194,6 +207,7 @@ impl Membership {
                     *lease = None;
                     self.held.store(false, Ordering::Release);
                     let former = self.me.swap(Arc::new(EdgeId::from_random(rand::random())));
+                    self.others.write().former.push(EdgeId::clone(&former));
                     tracing::warn!(%former, now = %self.me(), "this edge was taken for dead; it goes on as another");
                 }
             }
@@ -231,7 +245,7 @@ impl Membership {
         loop {
             match watch.next().await? {
                 WatchEvent::Put(entry) => {
-                    let Some(edge) = edge_of_lease(&entry.key).filter(|edge| *edge != self.me()) else { continue };
+                    let Some(edge) = edge_of_lease(&entry.key).filter(|edge| !self.is_me(edge)) else { continue };
                     match &mut fresh {
                         Some(fresh) => drop(fresh.insert(edge)),
                         None if self.is_alive(&edge) => {}
@@ -241,7 +255,7 @@ impl Membership {
                     }
                 }
                 WatchEvent::Removed(key) => {
-                    let Some(edge) = edge_of_lease(&key).filter(|edge| *edge != self.me()) else { continue };
+                    let Some(edge) = edge_of_lease(&key).filter(|edge| !self.is_me(edge)) else { continue };
                     if let Some(fresh) = &mut fresh {
                         fresh.remove(&edge);
                     }

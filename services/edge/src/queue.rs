@@ -80,7 +80,7 @@ struct State {
     dropped: u64,
     notices: Notices,
     /// Channels that turned out to be full. At most as many as the connection has asked for.
-    refused: Vec<ChannelName>,
+    refused: Vec<(ChannelName, usize)>,
     /// The connection takes nothing any more.
     closed: bool,
     /// Of the connection's task, while it waits. Taken by the first who wakes it, so that the rest of a burst costs
@@ -135,16 +135,16 @@ impl Queue {
         wake(state);
     }
 
-    /// Tells the connection that `channel`, which it asked for, is full.
-    pub(crate) fn refuse(&self, channel: &ChannelName) {
+    /// Tells the connection that `channel`, which it asked for and where it stands at `place`, is full.
+    pub(crate) fn refuse(&self, channel: &ChannelName, place: usize) {
         let mut state = self.state.lock();
-        state.refused.push(channel.clone());
+        state.refused.push((channel.clone(), place));
         state.notices.refused = true;
         wake(state);
     }
 
-    /// For the connection: the channels that turned out to be full.
-    pub(crate) fn take_refused(&self) -> Vec<ChannelName> {
+    /// For the connection: the channels that turned out to be full, and its places in them.
+    pub(crate) fn take_refused(&self) -> Vec<(ChannelName, usize)> {
         std::mem::take(&mut self.state.lock().refused)
     }
 

@@ -3,7 +3,7 @@
 //! A user is online while a connection anywhere in the cluster is signed in as it. The connections of this node are
 //! counted here, those of others by [`crate::occupancy`], under a name that no channel can have.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ pub(crate) struct SignedIn {
     users: Arc<Users>,
     peer: Arc<Peer>,
     user: ClientId,
-    watchlist: Vec<ClientId>,
+    watchlist: BTreeSet<ClientId>,
 }
 
 impl Users {
@@ -81,6 +81,8 @@ impl Users {
         user: ClientId,
         watchlist: Vec<ClientId>,
     ) -> SignedIn {
+        // A list may name somebody twice.
+        let watchlist: BTreeSet<_> = watchlist.into_iter().collect();
         let mut table = self.table.lock();
         table.signed_in.entry((peer.app.clone(), user.clone())).or_default().push(Arc::clone(peer));
         drop(table);
@@ -91,7 +93,7 @@ impl Users {
         SignedIn { users: Arc::clone(self), peer: Arc::clone(peer), user, watchlist }
     }
 
-    fn watch(&self, occupancy: &Occupancy, peer: &Arc<Peer>, watchlist: &[ClientId]) {
+    fn watch(&self, occupancy: &Occupancy, peer: &Arc<Peer>, watchlist: &BTreeSet<ClientId>) {
         let online: Vec<_> = watchlist.iter().map(|user| self.is_online(occupancy, &peer.app, user)).collect();
         let mut table = self.table.lock();
         let (mut there, mut away) = (Vec::new(), Vec::new());
@@ -107,9 +109,8 @@ impl Users {
             } else {
                 away.push(user.clone())
             }
-            if watched.online != online
-                && let Some(name) = counted_as(user)
-            {
+            // It may have come or gone since it was looked for.
+            if let Some(name) = counted_as(user) {
                 self.news.note(&peer.app, &name);
             }
         }
@@ -173,7 +174,7 @@ impl Users {
 
     /// Carries out orders until `stop`.
     pub(crate) async fn obey(&self, stop: CancellationToken) {
-        let mut seen = 0;
+        let mut seen = None;
         let obey = async {
             loop {
                 let Err(error) = self.follow_orders(&mut seen).await;
@@ -190,10 +191,23 @@ impl Users {
         }
     }
 
-    async fn follow_orders(&self, seen: &mut u64) -> Result<std::convert::Infallible, KvError> {
+    async fn follow_orders(&self, seen: &mut Option<u64>) -> Result<std::convert::Infallible, KvError> {
         let mut watch = self.commands.watch().await?;
+        let mut old = 0;
         loop {
-            let WatchEvent::Put(entry) = watch.next().await? else { continue };
+            let entry = match watch.next().await? {
+                WatchEvent::Put(entry) => entry,
+                WatchEvent::Removed(_) => continue,
+                WatchEvent::Current => {
+                    seen.get_or_insert(old);
+                    continue;
+                }
+            };
+            // What was ordered before this node was there concerns nobody who is here now.
+            let Some(seen) = seen else {
+                old = entry.revision;
+                continue;
+            };
             // A watch that is begun again tells what it told before.
             if entry.revision <= *seen {
                 continue;
@@ -214,8 +228,7 @@ impl Drop for SignedIn {
             peers.retain(|peer| !Arc::ptr_eq(peer, &self.peer));
             peers.is_empty()
         });
-        // A list may name somebody twice.
-        for user in self.watchlist.iter().collect::<HashSet<_>>() {
+        for user in &self.watchlist {
             remove(&mut table.watched, (app.clone(), user.clone()), |watched| {
                 watched.watchers.retain(|peer| !Arc::ptr_eq(peer, &self.peer));
                 watched.watchers.is_empty()

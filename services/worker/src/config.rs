@@ -26,6 +26,9 @@ pub struct Config {
     pub waiting_events: usize,
     /// Most bytes of events that wait for one webhook. Default 16 MiB.
     pub waiting_bytes: usize,
+    /// Most bytes of events that wait for all webhooks; beyond that each may have an equal share only. Default 128 MiB;
+    /// must stay well below what the backbone's queue holds.
+    pub total_waiting_bytes: usize,
     /// Addresses that webhooks may go to beside those of the public internet. Empty by default.
     pub allow: Vec<AddressRange>,
     /// Whether webhooks may go to this machine. Off by default.
@@ -48,6 +51,7 @@ impl Default for Config {
             give_up_after: Duration::from_secs(290),
             waiting_events: 10_000,
             waiting_bytes: 16 << 20,
+            total_waiting_bytes: 128 << 20,
             allow: Vec::new(),
             allow_loopback: false,
             ca_file: None,

@@ -1,7 +1,7 @@
 //! Webhooks: what is told to whom, and its delivery with retries.
 //!
 //! Any number of workers run; the one that holds the lease `worker` acts. It decides what is to be told of channels and
-//! members ([`decide`]), beside what edges tell themselves, and delivers it ([`deliver`]). Between the two stands the
+//! members (`decide`), beside what edges tell themselves, and delivers it (`deliver`). Between the two stands the
 //! backbone's queue, so that neither waits for the other and what was decided outlives the one that decided it. Knows
 //! nothing of connections or client protocols.
 

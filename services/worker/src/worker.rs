@@ -121,27 +121,20 @@ impl Worker {
     /// Decides and delivers until told to stop, or until somebody else does.
     async fn act(&self, mut held: Held, stop: &CancellationToken) {
         let decider = Decider::new(&self.backbone, self.apps.clone(), self.config.vacated_grace);
-        // Tasks, so that neither keeps the other or the lease waiting. Dropping the set ends them.
-        let mut deciding = JoinSet::new();
-        deciding.spawn(async move { match decider.run().await {} });
-        let intake = Intake::new(
-            self.backbone.clone(),
-            self.apps.clone(),
-            Arc::clone(&self.settings),
-            Arc::clone(&self.metrics),
-        );
-        let mut delivering = JoinSet::new();
+        // Tasks, so that neither keeps the other or the lease waiting. Dropping a set ends its task.
+        let (mut deciding, mut delivering) = (JoinSet::new(), JoinSet::new());
+        let told = stop.clone();
+        deciding.spawn(async move { decider.run(told).await });
+        let (backbone, apps) = (self.backbone.clone(), self.apps.clone());
+        let intake = Intake::new(backbone, apps, Arc::clone(&self.settings), Arc::clone(&self.metrics));
         delivering.spawn(intake.run(stop.clone()));
-        let stopping = stop.clone();
         let decide = async {
-            tokio::select! {
-                () = stopping.cancelled() => deciding.abort_all(),
-                Some(Err(error)) = deciding.join_next() => {
-                    tracing::error!(%error, "deciding about webhooks failed");
-                    return;
-                }
+            match deciding.join_next().await {
+                // It was told to stop; the deliveries take longer.
+                Some(Ok(())) => std::future::pending().await,
+                Some(Err(error)) => tracing::error!(%error, "deciding about webhooks failed"),
+                None => {}
             }
-            std::future::pending().await
         };
         let stopped = tokio::select! {
             () = held.keep() => {
@@ -162,6 +155,9 @@ impl Worker {
             },
             () = decide => false,
         };
+        if stopped && timeout(FAREWELL, deciding.join_next()).await.is_err() {
+            tracing::info!("left webhook events to the next worker that were just being decided");
+        }
         deciding.shutdown().await;
         delivering.shutdown().await;
         match timeout(FAREWELL, held.lease.release()).await {

@@ -5,6 +5,8 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
+use async_nats::Client;
+use async_nats::connection::State;
 use async_nats::jetstream::context::{PublishError as NatsError, PublishErrorKind};
 use async_nats::jetstream::kv::{self, Operation, Store, WatchErrorKind};
 use async_nats::jetstream::message::PublishMessage;
@@ -27,6 +29,7 @@ const LIST_PAUSE: Duration = Duration::from_millis(10);
 /// One bucket in JetStream.
 #[derive(Clone, Debug)]
 pub struct Kv {
+    live: Client,
     context: Context,
     store: Store,
     reader: Reader,
@@ -42,6 +45,7 @@ enum Content {
 
 /// Creates the bucket, or upgrades it to the configured number of replicas.
 pub(super) async fn prepare(
+    live: &Client,
     context: &Context,
     config: &Config,
     reader: &Reader,
@@ -76,7 +80,8 @@ pub(super) async fn prepare(
         update.map_err(|error| super::streams::start_error(name, &error))?;
         store = context.get_key_value(name).await.map_err(|error| unreachable(&error))?;
     }
-    Ok(Kv { context: context.clone(), store, reader: reader.clone(), marker_ttl: bucket.marker_ttl() })
+    let (live, context, reader) = (live.clone(), context.clone(), reader.clone());
+    Ok(Kv { live, context, store, reader, marker_ttl: bucket.marker_ttl() })
 }
 
 impl Kv {
@@ -86,6 +91,10 @@ impl Kv {
         let to_entry =
             |(revision, value): (u64, Option<Bytes>)| value.map(|value| Entry { key: key.to_owned(), value, revision });
         Ok(newest.and_then(to_entry))
+    }
+
+    pub(crate) async fn revision(&self, key: &str) -> Result<Option<u64>, KvError> {
+        Ok(self.newest(key).await?.map(|(revision, _)| revision))
     }
 
     pub(crate) async fn create(&self, key: &str, value: Bytes) -> Result<u64, KvError> {
@@ -156,8 +165,7 @@ impl Kv {
                 }
                 // A replica that lags does not know of any; the leader knows.
                 Ok(Newest::None) => {
-                    let first = self.reader.leader_next(&self.store.stream_name, &filter, From::Sequence(1)).await;
-                    if first.map_err(unavailable)?.is_none() {
+                    if self.is_empty(&filter).await? {
                         return Ok(Listing { as_of: least, entries: Vec::new() });
                     }
                 }
@@ -193,6 +201,10 @@ impl Kv {
         expected: Option<u64>,
         ttl: Option<Duration>,
     ) -> Result<u64, KvError> {
+        // Otherwise it would be kept, and delivered whenever the connection comes back: hours later perhaps.
+        if self.live.connection_state() != State::Connected {
+            return Err(unavailable(ReadError::Closed));
+        }
         let mut message = match content {
             Content::Value(value) => PublishMessage::build().payload(value),
             Content::Removal => PublishMessage::build().header("KV-Operation", "PURGE").header("Nats-Rollup", "sub"),
@@ -220,13 +232,16 @@ impl Kv {
             WatchErrorKind::InvalidKey => KvError::InvalidKey,
             _ => unavailable(error),
         })?;
-        let mut watch = Watch { kv: self.clone(), inner, in_snapshot: true, tell_current: false };
+        let filter = self.subject(pattern);
+        let mut watch = Watch { kv: self.clone(), filter, inner, in_snapshot: true, tell_current: false };
         watch.end_snapshot_if_empty().await?;
         Ok(watch)
     }
 
-    async fn is_empty(&self) -> Result<bool, KvError> {
-        Ok(self.store.stream.get_info().await.map_err(unavailable)?.state.messages == 0)
+    /// Whether nothing, not even a marker, is there that matches.
+    async fn is_empty(&self, filter: &str) -> Result<bool, KvError> {
+        let first = self.reader.leader_next(&self.store.stream_name, filter, From::Sequence(1)).await;
+        Ok(first.map_err(unavailable)?.is_none())
     }
 
     fn subject(&self, key: &str) -> String {
@@ -241,6 +256,8 @@ fn unavailable(error: impl Error + Send + Sync + 'static) -> KvError {
 /// A watch over a bucket in JetStream. The library re-creates its ordered consumer after an outage.
 pub struct Watch {
     kv: Kv,
+    /// The subjects that are watched.
+    filter: String,
     inner: kv::Watch,
     /// Whether the end of the snapshot is still to be found among the entries.
     in_snapshot: bool,
@@ -283,7 +300,7 @@ impl Watch {
     /// The last entry of a snapshot says that it is the last. A bucket without entries says nothing, and one may have
     /// become empty, by leases that lapsed, just when the watch began.
     async fn end_snapshot_if_empty(&mut self) -> Result<(), KvError> {
-        if self.in_snapshot && self.kv.is_empty().await? {
+        if self.in_snapshot && self.kv.is_empty(&self.filter).await? {
             self.in_snapshot = false;
             self.tell_current = true;
         }

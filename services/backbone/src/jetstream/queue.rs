@@ -126,8 +126,15 @@ impl Queue {
 
     pub(crate) async fn consume(&self) -> Result<Consumer, QueueError> {
         let taker = format!("{TAKER}-{:016x}", rand::random::<u64>());
-        let mut consumer =
-            Consumer { queue: self.clone(), taker, starts: 0, held: Arc::default(), messages: None, last: 0 };
+        let mut consumer = Consumer {
+            queue: self.clone(),
+            taker,
+            starts: 0,
+            held: Arc::default(),
+            messages: None,
+            last: 0,
+            checked: Instant::now(),
+        };
         let deadline = Instant::now() + self.deadline;
         let mut pause = RETRY_PAUSE;
         loop {
@@ -185,6 +192,8 @@ pub struct Consumer {
     messages: Option<pull::Stream>,
     /// What the consumer counted last.
     last: u64,
+    /// When it was last known that nothing is missing.
+    checked: Instant,
 }
 
 impl fmt::Debug for Consumer {
@@ -220,7 +229,7 @@ impl Consumer {
                 }
                 continue;
             };
-            match timeout(SILENCE, messages.next()).await {
+            match timeout_at(self.checked + SILENCE, messages.next()).await {
                 Ok(Some(Ok(message))) => {
                     if let Some(item) = self.take(message) {
                         return Some(item);
@@ -252,6 +261,7 @@ impl Consumer {
             return None;
         }
         self.last = counted;
+        self.checked = Instant::now();
         let reply = message.message.reply?;
         if self.held.lock().insert(sequence, reply).is_some() {
             return None;
@@ -262,6 +272,7 @@ impl Consumer {
 
     /// After a silence: whether the consumer has sent more than what came.
     async fn look(&mut self) {
+        self.checked = Instant::now();
         match self.queue.stream.consumer_info(self.name()).await {
             Ok(info) if info.delivered.consumer_sequence == self.last => {}
             Ok(_) => self.messages = None,
@@ -296,6 +307,7 @@ impl Consumer {
         let messages = consumer.stream().max_messages_per_batch(self.queue.pull).expires(PULL_EXPIRES);
         self.messages = Some(messages.heartbeat(HEARTBEAT).messages().await?);
         self.last = 0;
+        self.checked = Instant::now();
         Ok(Standing::Ours)
     }
 

@@ -40,7 +40,7 @@ impl JetStream {
         let reader = Reader::new(reads);
         let mut buckets = Vec::new();
         for bucket in Bucket::ALL {
-            buckets.push((bucket, kv::prepare(&context, config, &reader, bucket).await?));
+            buckets.push((bucket, kv::prepare(&live, &context, config, &reader, bucket).await?));
             if bucket == Bucket::Meta {
                 // Before anything else is touched.
                 let meta = Kv::JetStream(Box::new(buckets[0].1.clone()));

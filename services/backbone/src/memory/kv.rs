@@ -1,7 +1,6 @@
 //! Buckets in process: the same rules as JetStream's, without the network.
 
-use std::collections::BTreeMap;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +11,6 @@ use tokio::time::Instant;
 
 use crate::kv::{Entry, KvError, Listing, WatchEvent};
 
-/// How long the marker of a removed key or lapsed lease stays, for watchers that have not looked yet.
-const MARKER_TTL: Duration = Duration::from_secs(60 * 60);
-
 /// One bucket in this process.
 #[derive(Clone, Debug)]
 pub struct Kv {
@@ -23,10 +19,16 @@ pub struct Kv {
     changed: Arc<watch::Sender<u64>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct BucketState {
+    /// How long the marker of a removed key or lapsed lease stays, for watchers that have not looked yet.
+    marker_ttl: Duration,
     revision: u64,
     keys: BTreeMap<String, Slot>,
+    /// The keys by their revisions: what is new is at the end.
+    revisions: BTreeMap<u64, String>,
+    /// The keys that expire, by when.
+    deadlines: BTreeSet<(Instant, String)>,
 }
 
 #[derive(Debug)]
@@ -38,34 +40,39 @@ struct Slot {
     expires: Option<Instant>,
 }
 
-impl Default for Kv {
-    fn default() -> Self {
-        Self { bucket: Arc::default(), changed: Arc::new(watch::channel(0).0) }
-    }
-}
-
 impl BucketState {
     /// Removes what has lapsed by `now`.
     fn expire(&mut self, now: Instant) {
-        let lapsed = self.keys.iter().filter(|(_, slot)| slot.expires.is_some_and(|at| at <= now));
-        let lapsed: Vec<String> = lapsed.map(|(key, _)| key.clone()).collect();
-        for key in lapsed {
+        while let Some((at, key)) = self.deadlines.first().filter(|(at, _)| *at <= now) {
+            let (at, key) = (*at, key.clone());
             if self.current(&key).is_some() {
                 self.remove(&key);
             } else {
-                self.keys.remove(&key);
+                self.forget(&key);
+                self.deadlines.remove(&(at, key));
             }
         }
     }
 
     fn remove(&mut self, key: &str) -> u64 {
-        self.set(key, None, Some(Instant::now() + MARKER_TTL))
+        self.set(key, None, Some(Instant::now() + self.marker_ttl))
     }
 
     fn set(&mut self, key: &str, value: Option<Bytes>, expires: Option<Instant>) -> u64 {
+        self.forget(key);
         self.revision += 1;
+        self.revisions.insert(self.revision, key.to_owned());
+        self.deadlines.extend(expires.map(|at| (at, key.to_owned())));
         self.keys.insert(key.to_owned(), Slot { value, revision: self.revision, expires });
         self.revision
+    }
+
+    fn forget(&mut self, key: &str) {
+        let Some(slot) = self.keys.remove(key) else { return };
+        self.revisions.remove(&slot.revision);
+        if let Some(at) = slot.expires {
+            self.deadlines.remove(&(at, key.to_owned()));
+        }
     }
 
     fn current(&self, key: &str) -> Option<&Slot> {
@@ -74,6 +81,18 @@ impl BucketState {
 }
 
 impl Kv {
+    /// An empty bucket, in which the marker of a removed key stays for `marker_ttl`.
+    pub(super) fn new(marker_ttl: Duration) -> Self {
+        let bucket = BucketState {
+            marker_ttl,
+            revision: 0,
+            keys: BTreeMap::new(),
+            revisions: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+        };
+        Self { bucket: Arc::new(Mutex::new(bucket)), changed: Arc::new(watch::channel(0).0) }
+    }
+
     fn with<T>(&self, change: impl FnOnce(&mut BucketState) -> T) -> T {
         let mut bucket = self.bucket.lock();
         bucket.expire(Instant::now());
@@ -89,6 +108,10 @@ impl Kv {
             let slot = bucket.current(key)?;
             Some(Entry { key: key.to_owned(), value: slot.value.clone()?, revision: slot.revision })
         })
+    }
+
+    pub(crate) fn revision(&self, key: &str) -> Option<u64> {
+        self.with(|bucket| bucket.keys.get(key).map(|slot| slot.revision))
     }
 
     pub(crate) fn create(&self, key: &str, value: Bytes) -> Result<u64, KvError> {
@@ -202,8 +225,7 @@ impl Watch {
     fn collect(&mut self) -> Option<Instant> {
         let Self { kv, seen, pending, current, .. } = self;
         kv.with(|bucket| {
-            let mut newer: Vec<_> = bucket.keys.iter().filter(|(_, slot)| slot.revision > *seen).collect();
-            newer.sort_by_key(|(_, slot)| slot.revision);
+            let newer = bucket.revisions.range(*seen + 1..).filter_map(|(_, key)| bucket.keys.get_key_value(key));
             for (key, slot) in newer {
                 match &slot.value {
                     Some(value) => pending.push_back(WatchEvent::Put(Entry {
@@ -220,7 +242,7 @@ impl Watch {
             if !std::mem::replace(current, true) {
                 pending.push_back(WatchEvent::Current);
             }
-            bucket.keys.values().filter_map(|slot| slot.expires).min()
+            bucket.deadlines.first().map(|(at, _)| *at)
         })
     }
 }

@@ -50,7 +50,7 @@ impl Memory {
             epoch: Epoch::new(rand::random()),
             sequences: Arc::default(),
             channels: Mutex::default(),
-            buckets: Default::default(),
+            buckets: Bucket::ALL.map(|bucket| Kv::new(bucket.marker_ttl())),
             webhook_queue: Queue::new(config.webhook_queue_bytes),
         };
         Self { shared: Arc::new(shared) }

@@ -8,6 +8,7 @@
 
 mod checker;
 mod crashes;
+mod queue;
 mod silence;
 mod start;
 mod streams;

@@ -54,7 +54,11 @@ fn changes_count_once_and_old_ones_not_at_all() {
     assert_eq!(roster.apply(&leave(1, 6), ann.clone(), Bytes::new()), None);
     assert_eq!(roster.apply(&enter(1, 8), ann.clone(), Bytes::new()), Some(added("ann", "")));
     assert_eq!(roster.apply(&leave(1, 7), ann.clone(), Bytes::new()), None);
-    assert!(roster.contains(&edge(1), &ann));
+    assert_eq!(roster.sequence(&ann), Some(8));
+    // Also of a member that is not there any more.
+    assert_eq!(roster.apply(&leave(1, 9), ann.clone(), Bytes::new()), Some(removed("ann")));
+    assert_eq!(roster.apply(&enter(1, 8), ann.clone(), Bytes::new()), None);
+    assert_eq!(roster.reconcile(10, [entry(1, "1.1", "ann", "", 8)]), []);
 }
 
 #[test]
@@ -128,5 +132,18 @@ proptest! {
         for roster in [&early, &other] {
             prop_assert_eq!(&roster.users().map(|(user, _)| user.clone()).collect::<HashSet<_>>(), &expected);
         }
+    }
+}
+
+/// What is remembered of departures has a bound, and the oldest goes.
+#[test]
+fn departures_are_forgotten_in_the_end() {
+    let mut roster = Roster::default();
+    for number in 0..10_000_u64 {
+        let ann = member(&format!("1.{number}"), "ann");
+        roster.apply(&enter(1, 2 * number + 1), ann.clone(), Bytes::new());
+        roster.apply(&leave(1, 2 * number + 2), ann.clone(), Bytes::new());
+        assert_eq!(roster.apply(&enter(1, 2 * number + 1), ann, Bytes::new()), None);
+        assert!(roster.left.len() <= REMEMBERED);
     }
 }

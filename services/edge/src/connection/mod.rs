@@ -162,9 +162,10 @@ impl Connection {
 
     /// Tells the session which channels turned out to be full.
     fn forget_refused(&mut self) {
-        for channel in self.peer.queue.take_refused() {
-            // It may have left in the meantime.
-            if self.subscriptions.remove(&channel).is_some()
+        for (channel, place) in self.peer.queue.take_refused() {
+            // It may have left in the meantime, and come back.
+            if self.subscriptions.get(&channel).is_some_and(|subscription| subscription.is_at(place))
+                && self.subscriptions.remove(&channel).is_some()
                 && let Some(app) = self.shared.apps.get(&self.peer.app)
             {
                 self.session.refuse_join(&channel, &app, &mut self.outputs);

@@ -79,10 +79,10 @@ pub(super) enum Waits {
 }
 
 impl Subscriber {
-    /// Lets its session know that there is no room for it in `channel`.
-    pub(super) fn refuse(&mut self, channel: &ChannelName) {
+    /// Lets its session know that there is no room for it, at its `place`, in `channel`.
+    pub(super) fn refuse(&mut self, channel: &ChannelName, place: Option<usize>) {
         self.waits = Some(Waits::Refused);
-        self.peer.queue.refuse(channel);
+        self.peer.queue.refuse(channel, place.unwrap_or(usize::MAX));
     }
 }
 
@@ -111,6 +111,11 @@ impl Subscription {
     /// Has the member stay for a while after the subscription is over: its user may be about to come back.
     pub(crate) fn stay_for(&mut self, stay: Duration) {
         self.stay = stay;
+    }
+
+    /// Whether this is the subscription at `place` among the channel's.
+    pub(crate) fn is_at(&self, place: usize) -> bool {
+        self.key == place
     }
 }
 
@@ -367,7 +372,7 @@ impl Channel {
         state.told_count = Some((count, Instant::now()));
         state.untold = false;
         let frame = frame::text(&pusher::subscription_count(&self.name, count));
-        state.tell(&frame, None);
+        state.tell(&frame, |_| true);
         None
     }
 
@@ -398,10 +403,11 @@ impl Channel {
         true
     }
 
-    /// Ends it if nobody is subscribed.
+    /// Ends it if nobody is subscribed, and no member is still leaving: who comes back must find it here.
     pub(super) fn end_if_vacant(&self) -> bool {
         let mut state = self.state.lock();
-        if state.subscribers.is_empty() {
+        let left = state.presence.as_ref().is_none_or(|presence| presence.is_vacant());
+        if state.subscribers.is_empty() && left {
             state.phase = Phase::Ended;
         }
         state.phase == Phase::Ended
@@ -409,10 +415,10 @@ impl Channel {
 }
 
 impl State {
-    /// Hands `frame` to every confirmed subscriber but the connection `except`.
-    pub(super) fn tell(&self, frame: &Frame, except: Option<&channels::ConnectionId>) {
+    /// Hands `frame` to every confirmed subscriber that is `meant`.
+    pub(super) fn tell(&self, frame: &Frame, meant: impl Fn(&Peer) -> bool) {
         let confirmed = self.subscribers.iter().filter(|(_, subscriber)| subscriber.waits.is_none());
-        for (_, subscriber) in confirmed.filter(|(_, subscriber)| except != Some(&subscriber.peer.id)) {
+        for (_, subscriber) in confirmed.filter(|(_, subscriber)| meant(&subscriber.peer)) {
             subscriber.peer.queue.push(frame.clone());
         }
     }

@@ -54,6 +54,7 @@ async fn feed(hub: &Arc<Hub>, channel: &Arc<Channel>) {
                 tracing::info!(app = %channel.app, channel = %channel.name, "attaching anew for another tier");
                 channel.start_over();
             }
+            Over::Stale => channel.start_over(),
         }
     }
 }
@@ -64,6 +65,8 @@ enum Over {
     Vacant,
     /// Its app wants it on another tier.
     OtherTier,
+    /// Members, or the last event, may have changed unseen.
+    Stale,
 }
 
 /// Passes on what the attachment yields.
@@ -85,7 +88,12 @@ async fn pass_on(hub: &Arc<Hub>, channel: &Arc<Channel>, mut attachment: Attachm
         tokio::select! {
             delivery = attachment.next() => match delivery {
                 Delivery::Record(position, record) => channel.deliver(hub, position, &record),
-                Delivery::Gap(gap) => tell_gap(hub, channel, gap),
+                Delivery::Gap(gap) => {
+                    tell_gap(hub, channel, gap);
+                    if channel.kind.is_presence() || channel.kind.is_cache() {
+                        return Over::Stale;
+                    }
+                }
             },
             () = channel.look.notified() => {
                 if hub.tier(channel) != tier {

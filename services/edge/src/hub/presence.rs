@@ -11,23 +11,24 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use backbone::{Publish, facts};
+use backbone::{KvError, Publish, facts};
 use bytes::Bytes;
 use channels::{
     ChannelName, ClientId, ConnectionId, EdgeId, Member, Message, PresenceAction, PresenceChange, Record, RecordKind,
     Roster, Tier, Transition,
 };
-use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::Instant;
 
 use super::channel::{Phase, State};
 use super::{Channel, Hub};
 use crate::clock;
+use crate::connections::Peer;
 use crate::queue::{Ending, Frame};
 use crate::websocket::frame;
 
-/// Members of one channel that are being written at one time.
+/// Members of one channel that are entering, and that are leaving, at one time.
 const CONCURRENT_WRITES: usize = 32;
 
 /// First and longest pause before a failed write is tried again.
@@ -51,20 +52,17 @@ struct Own {
     info: Bytes,
     /// Its place among the subscribers, while it is subscribed.
     subscriber: Option<usize>,
+    /// When it came; whoever waits for too long is sent elsewhere.
+    since: Instant,
     wanted: Wanted,
-    /// The life of this edge under which it stands in the roster, as far as is known.
-    written: Option<EdgeId>,
-    /// A write is under way.
-    busy: bool,
+    /// Where it stands in the roster, as far as is known.
+    written: Option<Written>,
+    /// What is being written.
+    busy: Option<PresenceAction>,
+    /// The revision at which it last left: what is older says nothing of where it is now.
+    left: u64,
     /// Another user of the same connection, who comes when this one has left: its info and place.
     next: Option<Box<(ClientId, Bytes, usize)>>,
-}
-
-impl Own {
-    fn new(user: ClientId, info: Bytes, subscriber: usize) -> Self {
-        let wanted = Wanted::Present;
-        Self { user, info, subscriber: Some(subscriber), wanted, written: None, busy: false, next: None }
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +70,30 @@ enum Wanted {
     Present,
     /// Its subscription is over; it is to leave then.
     Until(Instant),
+}
+
+/// An entry of the roster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Written {
+    /// The life of this edge under which it stands.
+    edge: EdgeId,
+    /// Its revision; `None` if the answer to its writing was lost.
+    revision: Option<u64>,
+}
+
+/// What is to be done for a member.
+#[derive(Debug, PartialEq, Eq)]
+enum Due {
+    /// It is to be written.
+    Enter,
+    /// It is to be removed.
+    Leave,
+    /// It is not in the roster, and is not to be.
+    Over,
+    /// It has waited for too long.
+    TooLate,
+    /// Nothing before that time, unless something changes.
+    Nothing(Option<Instant>),
 }
 
 /// One step of the keeper.
@@ -84,7 +106,7 @@ enum Change {
     /// Into the roster, under this id.
     Enter { edge: EdgeId, info: Bytes },
     /// Out of it.
-    Leave { edge: EdgeId },
+    Leave(Written),
 }
 
 /// What the keeper does next.
@@ -93,6 +115,44 @@ enum Next {
     Steps(Vec<Step>, Option<Instant>),
     /// Nothing any more.
     Done,
+}
+
+/// What the keeper knows when it looks at a channel's members.
+struct Look {
+    now: Instant,
+    /// This edge's life; `None` before it has a lease, when its word counts for nothing.
+    me: Option<EdgeId>,
+    /// Whether the channel is being followed: otherwise nobody can be confirmed.
+    live: bool,
+    /// Whether the channel is over.
+    ended: bool,
+    /// How long somebody may wait.
+    patience: Duration,
+}
+
+impl Own {
+    fn new(user: ClientId, info: Bytes, subscriber: usize) -> Self {
+        let (since, wanted) = (Instant::now(), Wanted::Present);
+        Self { user, info, subscriber: Some(subscriber), since, wanted, written: None, busy: None, left: 0, next: None }
+    }
+
+    fn due(&self, look: &Look) -> Due {
+        let leaves = match self.wanted {
+            Wanted::Present => look.ended,
+            Wanted::Until(at) if at <= look.now => true,
+            Wanted::Until(at) => return Due::Nothing(Some(at)),
+        };
+        match &self.written {
+            None if leaves => Due::Over,
+            Some(_) if leaves => Due::Leave,
+            // In another life of this edge; now it is to be written anew.
+            Some(written) if look.me.as_ref().is_some_and(|me| *me != written.edge) && look.live => Due::Enter,
+            Some(_) => Due::Nothing(None),
+            None if look.live && look.me.is_some() => Due::Enter,
+            None if self.since + look.patience <= look.now => Due::TooLate,
+            None => Due::Nothing(Some(self.since + look.patience)),
+        }
+    }
 }
 
 impl Presence {
@@ -106,6 +166,7 @@ impl Presence {
             // It left a moment ago and is not gone yet.
             Some(own) if own.user == user => {
                 own.subscriber = Some(key);
+                own.since = Instant::now();
                 own.wanted = Wanted::Present;
             }
             Some(own) => {
@@ -153,6 +214,11 @@ impl Presence {
         frame::text(&pusher::presence_succeeded(channel, roster.users()))
     }
 
+    /// Whether this node has no member in it, not even one that is still leaving.
+    pub(super) fn is_vacant(&self) -> bool {
+        self.own.is_empty()
+    }
+
     /// Users that are there or about to be.
     fn expected(&self) -> usize {
         let Some(roster) = &self.roster else { return 0 };
@@ -162,7 +228,7 @@ impl Presence {
 }
 
 impl Channel {
-    /// Begins with `roster`, or goes on with it: subscribers are told what is different.
+    /// Begins with `loaded`. Whoever was confirmed before has been sent away.
     pub(super) fn roster_loaded(&self, hub: &Hub, state: &mut State, loaded: Roster) {
         let Some(presence) = &mut state.presence else { return };
         presence.roster = Some(loaded);
@@ -187,7 +253,7 @@ impl Channel {
         let mut state = self.state();
         let roster = state.presence.as_mut().and_then(|presence| presence.roster.as_mut());
         let transitions = roster.map(|roster| roster.reconcile(as_of, entries)).unwrap_or_default();
-        self.tell_transitions(hub, &state, transitions, None);
+        self.tell_transitions(hub, &state, transitions);
     }
 
     /// Takes the members of an edge that is gone out of the roster.
@@ -206,7 +272,7 @@ impl Channel {
     fn forget_edge(&self, hub: &Hub, state: &mut State, edge: &EdgeId) {
         let roster = state.presence.as_mut().and_then(|presence| presence.roster.as_mut());
         let transitions = roster.map(|roster| roster.edge_gone(edge)).unwrap_or_default();
-        self.tell_transitions(hub, state, transitions, None);
+        self.tell_transitions(hub, state, transitions);
     }
 
     /// Takes a change in its place in the channel's order.
@@ -223,23 +289,27 @@ impl Channel {
         }
         let Some(roster) = state.presence.as_mut().and_then(|presence| presence.roster.as_mut()) else { return };
         let transition = roster.apply(change, member.clone(), info);
-        self.tell_transitions(hub, state, transition.into_iter().collect(), Some(&member.connection));
-        if change.action == PresenceAction::Enter {
-            self.confirm_member(hub, state, &member);
+        self.tell_transitions(hub, state, transition.into_iter().collect());
+        match change.action {
+            PresenceAction::Enter => self.confirm_member(hub, state, &member),
+            // The keeper may have waited for it.
+            PresenceAction::Leave => self.members_changed.notify_one(),
         }
     }
 
-    /// Tells the subscribers, but not the connection that caused it.
-    fn tell_transitions(&self, hub: &Hub, state: &State, transitions: Vec<Transition>, cause: Option<&ConnectionId>) {
+    /// Tells the subscribers, but not those that are the user themselves: they know that they are here.
+    fn tell_transitions(&self, hub: &Hub, state: &State, transitions: Vec<Transition>) {
         if transitions.is_empty() {
             return;
         }
+        let own = state.presence.as_ref().map(|presence| &presence.own);
         for transition in transitions {
-            let text = match transition {
-                Transition::Added { user, info } => pusher::member_added(&self.name, &user, &info),
-                Transition::Removed { user } => pusher::member_removed(&self.name, &user),
+            let (text, user) = match transition {
+                Transition::Added { user, info } => (pusher::member_added(&self.name, &user, &info), user),
+                Transition::Removed { user } => (pusher::member_removed(&self.name, &user), user),
             };
-            state.tell(&frame::text(&text), cause);
+            let is_user = |peer: &Peer| own.and_then(|own| own.get(&peer.id)).is_some_and(|own| own.user == user);
+            state.tell(&frame::text(&text), |peer| !is_user(peer));
         }
         hub.note(self);
     }
@@ -251,13 +321,15 @@ impl Channel {
         let Some(own) = presence.own.get_mut(&member.connection).filter(|own| own.user == member.user) else { return };
         let Some(subscriber) = own.subscriber.and_then(|key| subscribers.get_mut(key)) else { return };
         let Some(roster) = &presence.roster else { return };
-        if subscriber.waits.is_none() || !roster.edges().into_iter().any(|edge| roster.contains(edge, member)) {
+        // An entry that is being removed, or was, and is only still here, is no membership: the next one is.
+        let is_in = roster.sequence(member).is_some_and(|sequence| sequence > own.left);
+        if subscriber.waits.is_none() || !is_in || own.busy == Some(PresenceAction::Leave) {
             return;
         }
-        if roster.users().len() > limit {
-            // Others came first, on other nodes.
+        if roster.users().len() > limit && roster.connections(&member.user) == 1 {
+            // It brought a new user, and others came first, on other nodes.
             own.wanted = Wanted::Until(Instant::now());
-            subscriber.refuse(&self.name);
+            subscriber.refuse(&self.name, own.subscriber);
             self.members_changed.notify_one();
             return;
         }
@@ -268,78 +340,90 @@ impl Channel {
     }
 
     /// What the keeper is to do.
-    fn next_steps(&self, hub: &Hub, under_way: usize) -> Next {
-        let mut state = self.state();
-        let live = state.phase == Phase::Live;
-        let ended = state.phase == Phase::Ended;
+    fn next_steps(&self, hub: &Hub) -> Next {
         let limit = hub.apps.get(&self.app).map_or(usize::MAX, |app| app.limits.presence_members);
+        let mut state = self.state();
+        let look = Look {
+            now: Instant::now(),
+            me: hub.membership.life(),
+            live: state.phase == Phase::Live,
+            ended: state.phase == Phase::Ended,
+            patience: hub.settings.attach_timeout,
+        };
         let State { presence: Some(presence), subscribers, .. } = &mut *state else { return Next::Done };
-        let (now, me) = (Instant::now(), hub.membership.life());
         let mut excess = presence.expected().saturating_sub(limit);
+        let busy = |action| presence.own.values().filter(|own| own.busy == Some(action)).count();
+        // Those who come are not to wait for those who go.
+        let (mut entering, mut leaving) = (busy(PresenceAction::Enter), busy(PresenceAction::Leave));
         let Presence { roster, own, .. } = &mut **presence;
-        let (mut steps, mut wake) = (Vec::new(), None::<Instant>);
-        let mut over = Vec::new();
-        for (connection, member) in own.iter_mut().filter(|(_, member)| !member.busy) {
-            let leaves = match member.wanted {
-                Wanted::Present => ended,
-                Wanted::Until(at) if at <= now => true,
-                Wanted::Until(at) => {
+        let (mut steps, mut over, mut wake) = (Vec::new(), Vec::new(), None::<Instant>);
+        for (connection, own) in own.iter_mut().filter(|(_, own)| own.busy.is_none()) {
+            let change = match own.due(&look) {
+                Due::Nothing(None) => continue,
+                Due::Nothing(Some(at)) => {
                     wake = Some(wake.map_or(at, |wake| wake.min(at)));
-                    false
+                    continue;
                 }
-            };
-            let change = match &member.written {
-                None if leaves => {
+                Due::Over => {
+                    // Until its departure has come back, or whoever comes next would be taken for it.
+                    let member = Member { connection: connection.clone(), user: own.user.clone() };
+                    if !look.live || roster.as_ref().is_none_or(|roster| roster.sequence(&member).is_none()) {
+                        over.push(connection.clone());
+                    }
+                    continue;
+                }
+                Due::TooLate => {
+                    if let Some(subscriber) = own.subscriber.and_then(|key| subscribers.get(key)) {
+                        subscriber.peer.queue.end(Ending::Unavailable);
+                        hub.metrics.subscribe_unavailable.increment(1);
+                    }
                     over.push(connection.clone());
                     continue;
                 }
-                Some(edge) if leaves => Change::Leave { edge: edge.clone() },
-                Some(edge) if me.as_ref() == Some(edge) => continue,
-                // While nobody follows the channel nobody can be confirmed.
-                Some(_) | None if !live || member.wanted != Wanted::Present => continue,
-                Some(_) | None => {
-                    // Before it has a lease, this edge's word counts for nothing.
-                    let Some(me) = &me else { continue };
-                    let present = roster.as_ref().and_then(|roster| roster.info(&member.user));
+                Due::Enter => {
+                    let present = roster.as_ref().and_then(|roster| roster.info(&own.user));
                     if present.is_none() && excess > 0 {
                         excess -= 1;
-                        if let Some(subscriber) = member.subscriber.and_then(|key| subscribers.get_mut(key)) {
-                            subscriber.refuse(&self.name);
+                        if let Some(subscriber) = own.subscriber.and_then(|key| subscribers.get_mut(key)) {
+                            subscriber.refuse(&self.name, own.subscriber);
                         }
                         over.push(connection.clone());
                         continue;
                     }
+                    let (Some(edge), true) = (look.me.clone(), entering < CONCURRENT_WRITES) else { continue };
+                    entering += 1;
+                    own.busy = Some(PresenceAction::Enter);
                     // What is known of a user is what its first connection said.
-                    let info = present.unwrap_or(&member.info).clone();
-                    Change::Enter { edge: me.clone(), info }
+                    Change::Enter { edge, info: present.unwrap_or(&own.info).clone() }
+                }
+                Due::Leave => {
+                    let (Some(written), true) = (own.written.clone(), leaving < CONCURRENT_WRITES) else { continue };
+                    leaving += 1;
+                    own.busy = Some(PresenceAction::Leave);
+                    Change::Leave(written)
                 }
             };
-            if under_way + steps.len() >= CONCURRENT_WRITES {
-                break;
-            }
-            member.busy = true;
-            let member = Member { connection: connection.clone(), user: member.user.clone() };
+            let member = Member { connection: connection.clone(), user: own.user.clone() };
             steps.push(Step { member, change });
         }
-        let again = !over.is_empty();
+        // Who was waiting behind one that is over has its turn now.
+        let wake = if over.is_empty() { wake } else { Some(look.now) };
         over.iter().for_each(|connection| presence.over(hub, connection));
         presence.kept = !presence.own.is_empty();
-        // Who was waiting behind one that is over has its turn now.
-        let wake = if again { Some(now) } else { wake };
         if presence.kept { Next::Steps(steps, wake) } else { Next::Done }
     }
 
-    /// Notes how a step ended.
-    fn step_done(&self, hub: &Hub, step: Step, done: bool) {
+    /// Notes how a step ended: with the revision of the change, or not at all.
+    fn step_done(&self, hub: &Hub, step: Step, revision: Option<u64>) {
         let mut state = self.state();
         let State { presence: Some(presence), subscribers, .. } = &mut *state else { return };
         let Some(own) = presence.own.get_mut(&step.member.connection) else { return };
-        own.busy = false;
+        own.busy = None;
         match step.change {
             Change::Enter { edge, .. } => {
                 // Also if it failed: the entry may have been written.
-                own.written = Some(edge);
-                if !done {
+                own.written = Some(Written { edge, revision });
+                if revision.is_none() {
                     own.wanted = Wanted::Until(Instant::now());
                     if let Some(subscriber) = own.subscriber.and_then(|key| subscribers.get(key)) {
                         subscriber.peer.queue.end(Ending::Unavailable);
@@ -347,7 +431,10 @@ impl Channel {
                     }
                 }
             }
-            Change::Leave { .. } => own.written = None,
+            Change::Leave(_) => {
+                own.written = None;
+                own.left = revision.unwrap_or(own.left);
+            }
         }
     }
 }
@@ -364,44 +451,79 @@ impl Hub {
         }
     }
 
-    /// Writes one step into the roster, and tells the channel. Whether that succeeded in time.
-    async fn take_step(&self, channel: &Channel, step: &Step) -> bool {
+    /// Writes one step into the roster, and tells the channel. Gives the revision, or nothing if that did not succeed in
+    /// time.
+    async fn take_step(&self, channel: &Channel, step: &Step) -> Option<u64> {
         let (edge, action, info) = match &step.change {
             Change::Enter { edge, info } => (edge, PresenceAction::Enter, info.clone()),
-            Change::Leave { edge } => (edge, PresenceAction::Leave, Bytes::new()),
+            Change::Leave(written) => (&written.edge, PresenceAction::Leave, Bytes::new()),
         };
         let key = facts::roster_key(&channel.app, &channel.name, edge, &step.member);
         let mut pause = BACKOFF.0;
-        let mut sequence = None;
+        let mut revision = None;
         let begun = Instant::now();
         loop {
-            if sequence.is_none() {
-                let written = match action {
-                    PresenceAction::Enter => {
-                        let value = facts::encode_member(&channel.name, &step.member, &info);
-                        self.roster.put(&key, value).await
+            if revision.is_none() {
+                let written = match &step.change {
+                    Change::Enter { info, .. } => {
+                        self.write_entry(&key, facts::encode_member(&channel.name, &step.member, info)).await
                     }
-                    PresenceAction::Leave => self.roster.remove(&key, None).await,
+                    Change::Leave(written) => self.remove_entry(&key, written.revision).await,
                 };
                 match written {
-                    Ok(revision) => sequence = Some(revision),
+                    Ok(written) => revision = Some(written),
                     Err(error) => {
                         let error = &error as &dyn std::error::Error;
                         tracing::debug!(error, channel = %channel.name, "a member could not be written yet");
                     }
                 }
             }
-            if let Some(sequence) = sequence
-                && self.tell_change(channel, step, PresenceChange { edge: edge.clone(), sequence, action }, &info).await
-            {
-                return true;
+            if let Some(sequence) = revision {
+                let change = PresenceChange { edge: edge.clone(), sequence, action };
+                if self.tell_change(channel, step, change, &info).await {
+                    return revision;
+                }
             }
             // Somebody waits for an entry; a departure has all the time there is.
             if action == PresenceAction::Enter && begun.elapsed() >= self.settings.attach_timeout {
-                return false;
+                return None;
             }
             tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
             pause = (pause * 2).min(BACKOFF.1);
+        }
+    }
+
+    /// Writes an entry that must not be there yet: should an attempt be delivered late, when its member has long left, it
+    /// must not bring it back.
+    async fn write_entry(&self, key: &str, value: Bytes) -> Result<u64, KvError> {
+        match self.roster.create(key, value.clone()).await {
+            Err(KvError::Exists) => match self.roster.get(key).await? {
+                // An earlier attempt, whose answer was lost.
+                Some(entry) if entry.value == value => Ok(entry.revision),
+                Some(entry) => self.roster.update(key, value, entry.revision).await,
+                None => Err(KvError::Conflict),
+            },
+            result => result,
+        }
+    }
+
+    /// Removes the entry as it stands at `revision`, or as it is if that is not known. Nothing else: an attempt that is
+    /// delivered late must not remove what was written since.
+    async fn remove_entry(&self, key: &str, revision: Option<u64>) -> Result<u64, KvError> {
+        let known = match revision {
+            Some(revision) => self.roster.remove(key, Some(revision)).await,
+            None => Err(KvError::Conflict),
+        };
+        match known {
+            Err(KvError::Conflict | KvError::Exists) => match self.roster.get(key).await? {
+                Some(entry) => self.roster.remove(key, Some(entry.revision)).await,
+                // An earlier attempt, whose answer was lost, or nothing was ever written.
+                None => match self.roster.revision(key).await? {
+                    Some(revision) => Ok(revision),
+                    None => self.roster.remove(key, None).await,
+                },
+            },
+            result => result,
         }
     }
 
@@ -440,14 +562,14 @@ async fn keep_all(hub: &Arc<Hub>, channel: &Arc<Channel>) {
     let mut lives = hub.membership.lives();
     let mut under_way = FuturesUnordered::new();
     loop {
-        let (steps, wake) = match channel.next_steps(hub, under_way.len()) {
+        let (steps, wake) = match channel.next_steps(hub) {
             Next::Steps(steps, wake) => (steps, wake),
             Next::Done => return,
         };
         for step in steps {
             under_way.push(async move {
-                let done = hub.take_step(channel, &step).await;
-                (step, done)
+                let revision = hub.take_step(channel, &step).await;
+                (step, revision)
             });
         }
         let wake = async {
@@ -457,7 +579,13 @@ async fn keep_all(hub: &Arc<Hub>, channel: &Arc<Channel>) {
             }
         };
         tokio::select! {
-            Some((step, done)) = under_way.next() => channel.step_done(hub, step, done),
+            Some((step, revision)) = under_way.next() => {
+                channel.step_done(hub, step, revision);
+                // Others may have ended as well: one look at all members serves them all.
+                while let Some(Some((step, revision))) = under_way.next().now_or_never() {
+                    channel.step_done(hub, step, revision);
+                }
+            }
             () = channel.members_changed.notified() => {}
             () = wake => {}
             // As another edge, all has to be written anew.

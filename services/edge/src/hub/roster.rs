@@ -4,10 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use backbone::{KvError, facts};
 use channels::{App, ChannelName, ClientId, EdgeId, RosterEntry};
-use tokio::time::MissedTickBehavior;
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::{Channel, Hub};
+
+/// Removals under way at one time.
+const CONCURRENT_REMOVALS: usize = 32;
+
+/// How often all rosters are looked through for edges that nobody remembers.
+const SURVEY: std::time::Duration = std::time::Duration::from_secs(60 * 60);
 
 impl Hub {
     /// The channel's members as the backbone has them, and up to when. Those of edges that are gone are none.
@@ -58,6 +66,7 @@ impl Hub {
             () = stop.cancelled() => {}
             () = self.forget_the_gone() => {}
             () = self.look_for_the_gone() => {}
+            () = self.bury_the_gone() => {}
         }
     }
 
@@ -69,13 +78,6 @@ impl Hub {
             known += gone.len();
             for edge in &gone {
                 self.presence_channels().iter().for_each(|channel| channel.edge_gone(self, edge));
-            }
-            if self.membership.cleans_up() {
-                for edge in &gone {
-                    if let Err(error) = self.bury(edge).await {
-                        tracing::debug!(error = &error as &dyn std::error::Error, %edge, "its members stay for now");
-                    }
-                }
             }
             if changed.changed().await.is_err() {
                 return;
@@ -98,14 +100,73 @@ impl Hub {
         }
     }
 
+    /// Removes what edges that are gone have left in the backbone, while this edge is the one to do it. Every edge keeps
+    /// account, since that may change at any time.
+    async fn bury_the_gone(&self) {
+        let ttl = self.membership.ttl();
+        let mut ticks = tokio::time::interval(ttl / 3);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut known = 0;
+        // Edges, and when they may be forgotten: what was under way from one when it died comes a little later.
+        let mut unburied: BTreeMap<EdgeId, Option<Instant>> = BTreeMap::new();
+        let mut survey = Instant::now() + ttl;
+        loop {
+            ticks.tick().await;
+            let gone = self.membership.gone_since(known);
+            known += gone.len();
+            unburied.extend(gone.into_iter().map(|edge| (edge, None)));
+            if !self.membership.cleans_up() {
+                continue;
+            }
+            if Instant::now() >= survey {
+                survey = Instant::now() + SURVEY;
+                let found = self.find_the_dead().await.unwrap_or_default();
+                unburied.extend(found.into_iter().map(|edge| (edge, None)));
+            }
+            let edges: Vec<_> = unburied.keys().cloned().collect();
+            for edge in edges {
+                let done = self.bury(&edge).await;
+                match (done, unburied.get(&edge).copied().flatten()) {
+                    (Ok(()), None) => drop(unburied.insert(edge, Some(Instant::now() + ttl))),
+                    (Ok(()), Some(until)) if Instant::now() >= until => drop(unburied.remove(&edge)),
+                    (Ok(()), Some(_)) => {}
+                    (Err(error), _) => {
+                        tracing::debug!(error = &error as &dyn std::error::Error, %edge, "its members stay for now");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Edges that have members in the backbone and no lease, from before this edge was there.
+    async fn find_the_dead(&self) -> Result<BTreeSet<EdgeId>, KvError> {
+        let entries = self.roster.entries().await?;
+        let edges: BTreeSet<_> = entries.iter().filter_map(|entry| facts::parse_roster_key(&entry.key)).collect();
+        let mut dead = BTreeSet::new();
+        for edge in edges.into_iter().map(|key| key.edge).collect::<BTreeSet<_>>() {
+            if !self.membership.find_out(&edge).await? {
+                dead.insert(edge);
+            }
+        }
+        Ok(dead)
+    }
+
     /// Removes the members of `edge` from the backbone. Nobody believes in them any more.
     async fn bury(&self, edge: &EdgeId) -> Result<(), KvError> {
         let left = self.roster.list(&format!("*.*.{edge}")).await?.entries;
         if !left.is_empty() {
             tracing::info!(%edge, members = left.len(), "removing the presence members of an edge that is gone");
         }
-        for entry in left {
-            self.roster.remove(&entry.key, None).await?;
+        let mut removals = Vec::with_capacity(left.len());
+        for entry in &left {
+            removals.push(self.roster.remove(&entry.key, Some(entry.revision)));
+        }
+        let mut removals = stream::iter(removals).buffer_unordered(CONCURRENT_REMOVALS);
+        while let Some(removed) = removals.next().await {
+            match removed {
+                Ok(_) | Err(KvError::Conflict | KvError::Exists) => {}
+                Err(error @ (KvError::Unavailable(_) | KvError::InvalidKey)) => return Err(error),
+            }
         }
         Ok(())
     }

@@ -36,18 +36,18 @@ struct Elsewhere {
 #[derive(Clone, Copy, Debug)]
 struct Told {
     subscriptions: u64,
-    users: u64,
+    users: Option<u64>,
     /// Of the entry that says so.
     revision: u64,
 }
 
 impl Elsewhere {
-    /// What the living edges have told: their subscriptions together, and the users of whoever told last.
+    /// What the living edges have told: their subscriptions together, and the users as who knows them told last.
     fn believed(&self, membership: &Membership) -> Counts {
         let alive = || self.edges.iter().filter(|(edge, _)| membership.is_alive(edge)).map(|(_, told)| told);
         Counts {
             subscriptions: alive().map(|told| told.subscriptions).sum(),
-            users: alive().max_by_key(|told| told.revision).map_or(0, |told| told.users),
+            users: alive().filter_map(|told| Some((told.revision, told.users?))).max().map_or(0, |(_, users)| users),
         }
     }
 }
@@ -213,6 +213,10 @@ impl Occupancy {
 
     /// Removes the counts of `edge`, as far as they are still what we know of.
     pub(super) async fn bury(&self, edge: &EdgeId) {
+        // Not to know of a lease is not to know that there is none.
+        if !matches!(self.membership.find_out(edge).await, Ok(false)) {
+            return;
+        }
         let counted = self.cluster.lock().counted_by(edge);
         tracing::info!(%edge, counts = counted.len(), "removing the subscription counts of an edge that is gone");
         for (app, channel, told) in counted {

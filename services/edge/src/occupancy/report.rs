@@ -37,11 +37,14 @@ impl Occupancy {
     /// Writes what changes, and everything whenever this edge begins another life.
     async fn keep_counts(&self, written: &mut Written) -> Infallible {
         let mut lives = self.membership.lives();
+        let mut me = self.membership.me();
         loop {
             tokio::select! {
                 changed = lives.changed() => {
                     if changed.is_ok() {
                         // What a former life wrote counts no more.
+                        let former = std::mem::replace(&mut me, self.membership.me());
+                        self.take_back(written, &former).await;
                         written.values_mut().for_each(|count| *count = None);
                         written.keys().for_each(|(app, channel)| self.changes.note(app, channel));
                     }
@@ -86,8 +89,7 @@ impl Occupancy {
         } else if count == Here::NONE {
             self.counts.remove(&key, None).await.map(drop)
         } else {
-            let users = count.users.unwrap_or_default();
-            let value = Count { channel: channel.clone(), subscriptions: count.subscriptions, users };
+            let value = Count { channel: channel.clone(), subscriptions: count.subscriptions, users: count.users };
             self.counts.put(&key, value.encode()).await.map(drop)
         };
         if let Err(error) = &outcome {
@@ -97,10 +99,14 @@ impl Occupancy {
     }
 
     async fn farewell(&self, written: Written) {
-        let me = self.membership.me();
+        self.take_back(&written, &self.membership.me()).await;
+    }
+
+    /// Removes what was written as `me`. What is left is reaped.
+    async fn take_back(&self, written: &Written, me: &EdgeId) {
         let mut begun = Vec::with_capacity(written.len());
         for (app, channel) in written.keys() {
-            let key = CountKey::new(app, channel, &me).to_key();
+            let key = CountKey::new(app, channel, me).to_key();
             begun.push(async move { self.counts.remove(&key, None).await.is_ok() });
         }
         let mut removals = stream::iter(begun).buffer_unordered(CONCURRENT_WRITES);

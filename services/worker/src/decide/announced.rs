@@ -1,12 +1,12 @@
-//! What was told, as it is kept for the next worker.
+//! Announcements, as they are kept for the next worker.
 
 use backbone::Entry;
-use channels::{AppId, ChannelName, ClientId};
+use bytes::Bytes;
+use channels::{AppId, ChannelName, ClientId, WebhookEvent};
 use prost::Message as _;
-use proto::backbone::Announced;
+use proto::backbone::{Announced, Confirmed};
 
 use super::state::{Note, Place};
-use crate::clock::unix_ms;
 
 /// Format of an announcement.
 const VERSION: u32 = 1;
@@ -19,16 +19,16 @@ pub(super) fn key(place: &Place, user: Option<&ClientId>) -> String {
     }
 }
 
-/// The value to store; `None` for nothing.
-pub(super) fn encode(channel: &ChannelName, user: Option<&ClientId>, note: Note) -> Option<bytes::Bytes> {
-    let (gone_ms, subscription_count) = match note {
-        Note::Here { count } => (0, count),
-        Note::Gone => (unix_ms(), 0),
-        Note::Nothing => return None,
+/// The value to store.
+pub(super) fn encode(channel: &ChannelName, user: Option<&ClientId>, note: Note) -> Bytes {
+    let value = Announced {
+        version: VERSION,
+        channel: channel.as_str().to_owned(),
+        user_id: user.map(|user| user.as_str().to_owned()).unwrap_or_default(),
+        event: note.event.name().to_owned(),
+        subscription_count: note.count,
     };
-    let user_id = user.map(|user| user.as_str().to_owned()).unwrap_or_default();
-    let channel = channel.as_str().to_owned();
-    Some(Announced { version: VERSION, channel, user_id, gone_ms, subscription_count }.encode_to_vec().into())
+    value.encode_to_vec().into()
 }
 
 /// An announcement as stored.
@@ -41,7 +41,7 @@ pub(super) struct Stored {
     pub(super) revision: u64,
 }
 
-/// Reads an entry; `None` for what this process does not understand.
+/// Reads an entry; `None` for what this process does not understand, and for the confirmation.
 pub(super) fn decode(entry: Entry) -> Option<Stored> {
     let mut parts = entry.key.split('.');
     let app = AppId::new(parts.next()?).ok()?;
@@ -49,8 +49,23 @@ pub(super) fn decode(entry: Entry) -> Option<Stored> {
     let value = Announced::decode(entry.value).ok().filter(|value| value.version == VERSION)?;
     let channel = ChannelName::new(&value.channel).ok()?;
     let user = if value.user_id.is_empty() { None } else { Some(ClientId::new(&value.user_id).ok()?) };
-    let note = if value.gone_ms > 0 { Note::Gone } else { Note::Here { count: value.subscription_count } };
+    let note = Note { event: WebhookEvent::parse(&value.event)?, count: value.subscription_count };
     Some(Stored { place, channel, user, note, revision: entry.revision })
+}
+
+/// The key of the confirmation: how far announcements are certain to have been told. No announcement has it, since theirs
+/// have a dot.
+pub(super) const CONFIRMED: &str = "confirmed";
+
+/// The value to store there.
+pub(super) fn encode_confirmed(revision: u64) -> Bytes {
+    Confirmed { version: VERSION, revision }.encode_to_vec().into()
+}
+
+/// Reads [`encode_confirmed`]; what this process does not understand confirms nothing.
+pub(super) fn decode_confirmed(value: Bytes) -> u64 {
+    let value = Confirmed::decode(value).ok().filter(|value| value.version == VERSION);
+    value.map_or(0, |value| value.revision)
 }
 
 #[cfg(test)]
@@ -62,13 +77,19 @@ mod tests {
         let channel = ChannelName::new("presence-a.b").unwrap();
         let user = ClientId::new("u.1").unwrap();
         let place = Place { app: AppId::new("1001").unwrap(), token: channel.token().as_str().into() };
-        for (user, note) in [(None, Note::Here { count: 7 }), (Some(user.clone()), Note::Gone)] {
-            let key = key(&place, user.as_ref());
-            let value = encode(&channel, user.as_ref(), note).unwrap();
-            let expected = Stored { place: place.clone(), channel: channel.clone(), user, note, revision: 3 };
-            assert_eq!(decode(Entry { key, value, revision: 3 }), Some(expected));
+        for (user, event) in [(None, WebhookEvent::SubscriptionCount), (Some(&user), WebhookEvent::MemberRemoved)] {
+            let note = Note { event, count: 7 };
+            let entry = Entry { key: key(&place, user), value: encode(&channel, user, note), revision: 3 };
+            let (place, channel) = (place.clone(), channel.clone());
+            assert_eq!(decode(entry), Some(Stored { place, channel, user: user.cloned(), note, revision: 3 }));
         }
         assert_eq!(key(&place, Some(&user)), "1001.presence-a=2Eb.u=2E1");
-        assert_eq!(encode(&channel, None, Note::Nothing), None);
+    }
+
+    #[test]
+    fn the_confirmation_is_no_announcement() {
+        let value = encode_confirmed(9);
+        assert_eq!(decode_confirmed(value.clone()), 9);
+        assert_eq!(decode(Entry { key: CONFIRMED.to_owned(), value, revision: 1 }), None);
     }
 }

@@ -2,41 +2,48 @@
 //! subscribe. Runs in the one active worker.
 //!
 //! Follows the facts that edges share (counts, rosters, and leases, which say whose facts to believe) and compares them
-//! with the announcements, which say what was told last. Each difference is put into the queue first and noted second,
-//! under an id that derives from the announcement's revision: a worker that dies in between is followed by one that puts
-//! the same event into the queue again, which drops it. What becomes of an event in the queue is not known here.
+//! with the announcements, which say what is told. Each difference is announced first, and put into the queue second under
+//! an id that derives from the announcement's revision. Now and again it is noted how far announcements are in the queue
+//! for certain: a worker that dies is followed by one that puts the others into the queue again, which drops what it has.
+//! What becomes of an event in the queue is not known here.
 
 mod announced;
+mod confirmation;
 mod interest;
 mod state;
 #[cfg(test)]
 mod tests;
 
-use std::convert::Infallible;
 use std::time::Duration;
 
 use backbone::facts::{Count, CountKey, decode_member, edge_of_lease, parse_roster_key};
 use backbone::registry::Apps;
-use backbone::{Backbone, Bucket, IdempotencyId, Kv, KvError, Queue, QueueError, Watch, WatchEvent};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use channels::WebhookEvent;
+use backbone::{Backbone, Bucket, Entry, IdempotencyId, Kv, KvError, Queue, QueueError, Watch, WatchEvent};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use prost::Message as _;
-use sha2::{Digest as _, Sha256};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::unix_ms;
 use crate::event;
+use announced::CONFIRMED;
+use confirmation::Confirmation;
 use interest::Interest;
-use state::{Note, Outcome, Place, State, Step};
+use state::{Action, Note, Outcome, Place, State, Step};
 
 /// Steps under way at one time, each of another channel.
 const CONCURRENT_STEPS: usize = 64;
 
 /// Pause before everything is read anew after a failed watch.
 const BACKOFF: Duration = Duration::from_secs(1);
+
+/// Pause before announcements are read again from a replica that lags.
+const LAG: Duration = Duration::from_millis(50);
+
+/// How often it is noted how far announcements are in the queue. What was announced since is put into it again by the
+/// next worker.
+const CONFIRM_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What decides. Holds nothing between runs: everything is read when it begins.
 #[derive(Debug)]
@@ -63,26 +70,37 @@ impl Decider {
         }
     }
 
-    /// Decides until dropped, which may happen at any moment. When other events become wanted everything is read anew.
-    pub(crate) async fn run(&self) -> Infallible {
-        self.apps.ready().await;
+    /// Decides until `stop`, and then ends what is under way. May be dropped at any moment. When other events become wanted
+    /// everything is read anew.
+    pub(crate) async fn run(&self, stop: CancellationToken) {
         let mut changed = self.apps.changed();
-        loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = self.apps.ready() => {}
+        }
+        while !stop.is_cancelled() {
             changed.mark_unchanged();
             let interest = Interest::of(&self.apps.snapshot());
+            let mut others = changed.clone();
             let other = async {
                 // Cannot fail: `self.apps` holds the sender.
-                while changed.changed().await.is_ok() && Interest::of(&self.apps.snapshot()) == interest {}
+                while others.changed().await.is_ok() && Interest::of(&self.apps.snapshot()) == interest {}
             };
             tokio::select! {
-                ended = self.follow(interest.clone()) => match ended {
-                    // Nobody wants anything, and what was told is forgotten.
+                ended = self.follow(interest.clone(), &stop) => match ended {
                     Ok(()) => {
-                        changed.changed().await.ok();
+                        // Told to stop, or nobody wants anything and nothing is announced.
+                        tokio::select! {
+                            () = stop.cancelled() => {}
+                            _ = changed.changed() => {}
+                        }
                     }
                     Err(error) => {
-                        tracing::warn!(error = &error as &dyn std::error::Error, "lost the facts for webhooks; reading them anew");
-                        tokio::time::sleep(BACKOFF).await;
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            "lost the facts for webhooks; reading them anew"
+                        );
+                        sleep(BACKOFF).await;
                     }
                 },
                 () = other => tracing::debug!("other webhook events are wanted than before"),
@@ -90,14 +108,14 @@ impl Decider {
         }
     }
 
-    /// Tells and notes differences, until there is nothing to look after or a watch fails.
-    async fn follow(&self, interest: Interest) -> Result<(), KvError> {
+    /// Announces and tells differences until `stop`, until there is nothing to look after, or until a watch fails.
+    async fn follow(&self, interest: Interest, stop: &CancellationToken) -> Result<(), KvError> {
         let mut state = State::new(interest, self.grace);
-        for entry in self.announced.entries().await? {
-            if let Some(stored) = announced::decode(entry) {
-                let told = (stored.note, stored.revision);
-                state.announced(&stored.place, &stored.channel, stored.user, told, Instant::now());
-            }
+        let (confirmed, entries) = self.announcements().await?;
+        let mut confirmation = Confirmation::new(confirmed);
+        for stored in entries.into_iter().filter_map(announced::decode) {
+            let known = confirmation.found(&stored);
+            state.announced(&stored.place, &stored.channel, stored.user, known);
         }
         if state.is_idle() {
             return Ok(());
@@ -109,90 +127,127 @@ impl Decider {
         snapshot(&mut leases, |event| take_lease(&mut state, event)).await?;
         snapshot(&mut counts, |event| take_count(&mut state, event)).await?;
         snapshot(&mut roster, |event| take_member(&mut state, event)).await?;
+        let mut confirm = interval(CONFIRM_INTERVAL);
+        confirm.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut under_way = FuturesUnordered::new();
-        while !state.is_idle() {
-            while under_way.len() < CONCURRENT_STEPS
+        while !(state.is_idle() || stop.is_cancelled() && under_way.is_empty()) {
+            while !stop.is_cancelled()
+                && under_way.len() < CONCURRENT_STEPS
                 && let Some(step) = state.next(Instant::now())
             {
+                confirmation.begin(&step);
                 under_way.push(self.carry_out(step));
             }
-            let wake = state.wake();
+            let wake = state.wake().filter(|_| under_way.len() < CONCURRENT_STEPS);
             tokio::select! {
                 event = leases.next() => take_lease(&mut state, event?),
                 event = counts.next() => take_count(&mut state, event?),
                 event = roster.next() => take_member(&mut state, event?),
                 Some((step, outcome)) = under_way.next(), if !under_way.is_empty() => {
+                    confirmation.end(&step, outcome);
                     state.done(&step, outcome, Instant::now());
                 }
+                _ = confirm.tick() => self.confirm(&mut confirmation).await,
                 () = crate::sleep_until(wake) => {}
+                () = stop.cancelled(), if !stop.is_cancelled() => {}
             }
         }
+        self.confirm(&mut confirmation).await;
         Ok(())
     }
 
-    /// Tells first and notes second.
-    async fn carry_out(&self, step: Step) -> (Step, Outcome) {
-        let key = announced::key(&step.place, step.user.as_ref());
-        if let Some(event) = step.tell
-            && let Err(error) = self.tell(&key, &step, event).await
-        {
-            match error {
-                // It will never fit; noted all the same, or it would be tried for ever.
-                QueueError::TooLarge => {
-                    tracing::error!(channel = %step.channel, "a webhook event is too large to be told")
-                }
-                QueueError::Full | QueueError::Unavailable => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "a webhook event has to wait");
-                    return (step, Outcome::Failed);
-                }
+    /// What is confirmed, and all announcements, at least as new as that. They are read from a replica, which may lag
+    /// behind what the worker before has written last; its last word is always a confirmation.
+    async fn announcements(&self) -> Result<(u64, Vec<Entry>), KvError> {
+        loop {
+            let newest = self.announced.get(CONFIRMED).await?;
+            let entries = self.announced.entries().await?;
+            let seen = entries.iter().find(|entry| entry.key == CONFIRMED).map(|entry| entry.revision);
+            if seen >= newest.as_ref().map(|entry| entry.revision) {
+                return Ok((newest.map_or(0, |entry| announced::decode_confirmed(entry.value)), entries));
+            }
+            sleep(LAG).await;
+        }
+    }
+
+    async fn confirm(&self, confirmation: &mut Confirmation) {
+        let Some(revision) = confirmation.news() else { return };
+        match self.announced.put(CONFIRMED, announced::encode_confirmed(revision)).await {
+            Ok(_) => confirmation.noted(revision),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::debug!(error, "cannot note how far webhook events are in the queue");
             }
         }
-        let noted = match announced::encode(&step.channel, step.user.as_ref(), step.note) {
-            Some(value) if step.revision == 0 => self.announced.create(&key, value).await,
-            Some(value) => self.announced.update(&key, value, step.revision).await,
-            None => self.announced.remove(&key, Some(step.revision)).await.map(|_| 0),
-        };
-        let outcome = match noted {
-            Ok(revision) => Outcome::Noted(step.note, revision),
-            // A worker before this one was later than it should have been, or an answer was lost.
-            Err(KvError::Exists | KvError::Conflict) => match self.announced.get(&key).await {
-                Ok(Some(entry)) => match announced::decode(entry) {
-                    Some(stored) => Outcome::Noted(stored.note, stored.revision),
-                    None => Outcome::Failed,
-                },
-                Ok(None) => Outcome::Noted(Note::Nothing, 0),
-                Err(_) => Outcome::Failed,
+    }
+
+    async fn carry_out(&self, step: Step) -> (Step, Outcome) {
+        let key = announced::key(&step.place, step.user.as_ref());
+        let outcome = match step.action {
+            Action::Announce { note, wanted, revision } => {
+                let value = announced::encode(&step.channel, step.user.as_ref(), note);
+                let written = match revision {
+                    0 => self.announced.create(&key, value).await,
+                    revision => self.announced.update(&key, value, revision).await,
+                };
+                match written {
+                    Ok(revision) if wanted => self.tell(&step, note, revision).await,
+                    Ok(revision) => Outcome::Told(note, revision),
+                    // A worker before this one was later than it should have been, or an answer was lost.
+                    Err(KvError::Exists | KvError::Conflict) => self.read(&key).await,
+                    Err(KvError::Unavailable(_) | KvError::InvalidKey) => Outcome::Unknown,
+                }
+            }
+            Action::Tell { note, revision } => self.tell(&step, note, revision).await,
+            Action::Forget { revision } => match self.announced.remove(&key, Some(revision)).await {
+                Ok(_) => Outcome::Nothing,
+                Err(KvError::Exists | KvError::Conflict) => self.read(&key).await,
+                Err(KvError::Unavailable(_) | KvError::InvalidKey) => Outcome::Unknown,
             },
-            Err(KvError::Unavailable(_) | KvError::InvalidKey) => Outcome::Failed,
+            Action::Read => self.read(&key).await,
         };
         (step, outcome)
     }
 
-    async fn tell(&self, key: &str, step: &Step, event: WebhookEvent) -> Result<(), QueueError> {
-        let subscription_count = match (event, step.note) {
-            (WebhookEvent::SubscriptionCount, Note::Here { count }) => count,
-            _ => 0,
-        };
+    /// An announcement as it is; by whom, and whether it was told, is not known.
+    async fn read(&self, key: &str) -> Outcome {
+        match self.announced.get(key).await {
+            Ok(Some(entry)) => match announced::decode(entry) {
+                Some(stored) => Outcome::Written(stored.note, stored.revision),
+                None => Outcome::Unknown,
+            },
+            Ok(None) => Outcome::Nothing,
+            Err(_) => Outcome::Unknown,
+        }
+    }
+
+    /// Puts what is announced into the queue.
+    async fn tell(&self, step: &Step, note: Note, revision: u64) -> Outcome {
         let value = proto::backbone::WebhookEvent {
             version: event::VERSION,
             app_id: step.place.app.as_str().to_owned(),
-            name: event.name().to_owned(),
+            name: note.event.name().to_owned(),
             channel: step.channel.as_str().to_owned(),
             time_ms: unix_ms(),
             user_id: step.user.as_ref().map(|user| user.as_str().to_owned()).unwrap_or_default(),
-            subscription_count,
+            subscription_count: note.count,
             ..proto::backbone::WebhookEvent::default()
         };
-        let id = event_id(event, step.revision, key);
-        self.queue.push(&step.place.app, &id, value.encode_to_vec().into()).await
+        // The same for every worker that finds this announcement.
+        let id = IdempotencyId::new(&format!("announced/{revision}")).expect("short, and without control characters");
+        match self.queue.push(&step.place.app, &id, value.encode_to_vec().into()).await {
+            Ok(()) => Outcome::Told(note, revision),
+            Err(QueueError::TooLarge) => {
+                // It will never fit.
+                tracing::error!(channel = %step.channel, "a webhook event is too large to be told");
+                Outcome::Told(note, revision)
+            }
+            Err(error @ (QueueError::Full | QueueError::Unavailable)) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "a webhook event has to wait");
+                Outcome::Written(note, revision)
+            }
+        }
     }
-}
-
-/// The same for every worker that finds the same difference. A revision is that of one entry only, but without an entry
-/// there is none, so the key takes part; hashed, since it may be longer than an id.
-fn event_id(event: WebhookEvent, revision: u64, key: &str) -> IdempotencyId {
-    let key = URL_SAFE_NO_PAD.encode(Sha256::digest(key));
-    IdempotencyId::new(&format!("{}/{revision}/{key}", event.name())).expect("short, and without control characters")
 }
 
 /// Takes everything that is there now.

@@ -1,8 +1,11 @@
 //! What is, what was told, and what therefore is to be told next. Pure: the time is an argument.
 //!
-//! For each channel and each of its users the facts are compared with what webhooks were told last. A difference is a
+//! For each channel and each of its users the facts are compared with what is announced to webhooks. A difference is a
 //! [`Step`]; one at a time for each channel, so that a channel's events keep their order. What has gone is told after the
 //! grace only, by which time it may be back, and then there is no difference.
+//!
+//! An announcement is written first and told second. One that may not have been told, since the worker that wrote it died
+//! or the queue did not take it, is told before anything else about its channel, whatever the facts are by then.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -16,10 +19,6 @@ use super::interest::Interest;
 const LARGE_COUNT: u64 = 100;
 const COUNT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long it stays known that something was told to be gone: longer than the queue remembers ids, since the ids of what
-/// is told next derive from it.
-const GONE_KEPT_FOR: Duration = Duration::from_secs(10 * 60);
-
 /// Pause after a step that the backbone did not take.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -30,63 +29,121 @@ pub(super) struct Place {
     pub(super) token: Box<str>,
 }
 
-/// What is to be done next about a channel, or about a user in it: first tell, then note that it was told.
+/// What is to be done next about a channel, or about a user in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Step {
     pub(super) place: Place,
     pub(super) channel: ChannelName,
     /// `None` for the channel itself.
     pub(super) user: Option<ClientId>,
-    /// What to tell; `None` if nobody wants to know.
-    pub(super) tell: Option<WebhookEvent>,
-    /// The revision of the announcement now; 0 if there is none.
-    pub(super) revision: u64,
-    /// What to note.
-    pub(super) note: Note,
+    pub(super) action: Action,
 }
 
-/// What is noted of a channel or user.
+/// What is to be done about an announcement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Note {
-    /// It was told to be there, with this many subscribers told last.
-    Here { count: u64 },
-    /// It was told to be gone.
-    Gone,
-    /// Nothing any more.
-    Nothing,
+pub(super) enum Action {
+    /// Write it over `revision` (0 for none), and tell it if it is `wanted`.
+    Announce { note: Note, wanted: bool, revision: u64 },
+    /// Tell it: it is written, and whether it was told is not known.
+    Tell { note: Note, revision: u64 },
+    /// Remove it: there is nothing more to know.
+    Forget { revision: u64 },
+    /// Read it: what is written is not known.
+    Read,
 }
 
-/// How a step went.
+/// What an announcement says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Note {
+    /// The event that is told.
+    pub(super) event: WebhookEvent,
+    /// The number of subscribers that is told, or was told last.
+    pub(super) count: u64,
+}
+
+impl Note {
+    /// Whether the channel is occupied, the user present, after this.
+    fn is_here(self) -> bool {
+        match self.event {
+            WebhookEvent::ChannelVacated | WebhookEvent::MemberRemoved => false,
+            WebhookEvent::ChannelOccupied
+            | WebhookEvent::MemberAdded
+            | WebhookEvent::SubscriptionCount
+            | WebhookEvent::ClientEvent
+            | WebhookEvent::CacheMiss => true,
+        }
+    }
+}
+
+/// How a step went: what is known of the announcement now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// This is noted now, at this revision (0 for nothing).
-    Noted(Note, u64),
-    /// The backbone did not take it. Whether it was told is unknown; it will be told again under the same id.
-    Failed,
+    /// It is written, at this revision, and told.
+    Told(Note, u64),
+    /// It is written, at this revision. Whether it was told is not known; it will be told again under the same id.
+    Written(Note, u64),
+    /// There is none.
+    Nothing,
+    /// The backbone did not say.
+    Unknown,
 }
 
-/// What was told last.
+/// What is known of an announcement.
 #[derive(Clone, Copy, Debug, Default)]
-struct Told {
-    here: bool,
-    revision: u64,
-    /// The number of subscribers told last.
-    count: u64,
-    /// When it can be forgotten that it is gone.
-    forget_at: Option<Instant>,
+struct Announcement {
+    /// With its revision.
+    written: Option<(Note, u64)>,
+    /// Whether it may not have been told.
+    is_owed: bool,
+    /// Whether it may be another than `written`.
+    is_unknown: bool,
 }
 
-impl Told {
-    fn of(note: Note, revision: u64, now: Instant) -> Self {
-        match note {
-            Note::Here { count } => Self { here: true, revision, count, forget_at: None },
-            Note::Gone => Self { here: false, revision, count: 0, forget_at: Some(now + GONE_KEPT_FOR) },
-            Note::Nothing => Self::default(),
-        }
+impl Announcement {
+    fn take(&mut self, outcome: Outcome) {
+        *self = match outcome {
+            Outcome::Told(note, revision) => Self { written: Some((note, revision)), ..Self::default() },
+            Outcome::Written(note, revision) => {
+                Self { written: Some((note, revision)), is_owed: true, ..Self::default() }
+            }
+            Outcome::Nothing => Self::default(),
+            Outcome::Unknown => Self { is_unknown: true, ..*self },
+        };
+    }
+
+    fn is_here(&self) -> bool {
+        self.written.is_some_and(|(note, _)| note.is_here())
+    }
+
+    fn revision(&self) -> u64 {
+        self.written.map_or(0, |(_, revision)| revision)
+    }
+
+    fn count(&self) -> u64 {
+        self.written.map_or(0, |(note, _)| note.count)
     }
 
     fn is_nothing(&self) -> bool {
-        self.revision == 0
+        self.written.is_none() && !self.is_unknown
+    }
+
+    /// What must be done about it before anything new, with the place that it has among others of its kind.
+    fn duty(&self) -> Option<(u64, Action)> {
+        match self.written {
+            _ if self.is_unknown => Some((0, Action::Read)),
+            Some((note, revision)) if self.is_owed => Some((revision, Action::Tell { note, revision })),
+            Some(_) | None => None,
+        }
+    }
+
+    /// To announce `event`, with `count` subscribers.
+    fn announce(&self, wants: WebhookEvents, event: WebhookEvent, count: u64) -> Action {
+        let wanted = wants.contains(event);
+        Action::Announce { note: Note { event, count }, wanted, revision: self.revision() }
+    }
+
+    fn forget(&self) -> Action {
+        Action::Forget { revision: self.revision() }
     }
 }
 
@@ -94,7 +151,7 @@ impl Told {
 struct User {
     /// Connections by the edge that holds them.
     connections: HashMap<EdgeId, usize>,
-    told: Told,
+    announced: Announcement,
     /// Since when it is gone without its having been told.
     left: Option<Instant>,
 }
@@ -114,7 +171,7 @@ struct Channel {
     /// Members by their keys.
     members: HashMap<Box<str>, (EdgeId, ClientId)>,
     users: BTreeMap<ClientId, User>,
-    told: Told,
+    announced: Announcement,
     /// When the number of subscribers was told.
     counted: Option<Instant>,
     /// Since when nobody is there without its having been told.
@@ -129,7 +186,7 @@ struct Channel {
 
 /// What one look at a channel says.
 enum Look {
-    Step(Option<ClientId>, Option<WebhookEvent>, u64, Note),
+    Step(Option<ClientId>, Action),
     Wait(Option<Instant>),
 }
 
@@ -228,18 +285,11 @@ impl State {
         self.enqueue(place);
     }
 
-    /// What was told of a channel, or of a user in it, before this began.
-    pub(super) fn announced(
-        &mut self,
-        place: &Place,
-        channel: &ChannelName,
-        user: Option<ClientId>,
-        (note, revision): (Note, u64),
-        now: Instant,
-    ) {
+    /// What was announced of a channel, or of a user in it, before this began.
+    pub(super) fn announced(&mut self, place: &Place, channel: &ChannelName, user: Option<ClientId>, known: Outcome) {
         let wants = self.interest.wants(&place.app, channel);
-        let known = self.channels.entry(place.clone()).or_insert_with(|| Channel::new(channel.clone(), wants));
-        known.set_told(user, Told::of(note, revision, now));
+        let channel = self.channels.entry(place.clone()).or_insert_with(|| Channel::new(channel.clone(), wants));
+        channel.announcement(user).take(known);
         self.enqueue(place);
     }
 
@@ -261,10 +311,10 @@ impl State {
                 self.wakes.remove(&(wake, place.clone()));
             }
             match channel.look(&self.alive, self.grace, now) {
-                Look::Step(user, tell, revision, note) => {
+                Look::Step(user, action) => {
                     channel.busy = true;
                     let name = channel.name.clone();
-                    return Some(Step { place, channel: name, user, tell, revision, note });
+                    return Some(Step { place, channel: name, user, action });
                 }
                 Look::Wait(Some(at)) => {
                     channel.wake = Some(at);
@@ -289,15 +339,17 @@ impl State {
     pub(super) fn done(&mut self, step: &Step, outcome: Outcome, now: Instant) {
         let Some(channel) = self.channels.get_mut(&step.place) else { return };
         channel.busy = false;
+        channel.announcement(step.user.clone()).take(outcome);
         match outcome {
-            Outcome::Noted(note, revision) => {
-                channel.set_told(step.user.clone(), Told::of(note, revision, now));
-                if step.tell == Some(WebhookEvent::SubscriptionCount) {
+            Outcome::Told(note, _) => {
+                if note.event == WebhookEvent::SubscriptionCount {
                     channel.counted = Some(now);
                 }
                 self.enqueue(&step.place);
             }
-            Outcome::Failed => {
+            Outcome::Nothing => self.enqueue(&step.place),
+            // The backbone has its troubles, or another worker is in the way.
+            Outcome::Written(..) | Outcome::Unknown => {
                 let at = now + RETRY_PAUSE;
                 channel.wake = Some(at);
                 self.wakes.insert((at, step.place.clone()));
@@ -344,7 +396,7 @@ impl Channel {
             counts: HashMap::new(),
             members: HashMap::new(),
             users: BTreeMap::new(),
-            told: Told::default(),
+            announced: Announcement::default(),
             counted: None,
             left: None,
             busy: false,
@@ -354,14 +406,14 @@ impl Channel {
     }
 
     fn user(&mut self, id: ClientId) -> &mut User {
-        let new = || User { connections: HashMap::new(), told: Told::default(), left: None };
+        let new = || User { connections: HashMap::new(), announced: Announcement::default(), left: None };
         self.users.entry(id).or_insert_with(new)
     }
 
-    fn set_told(&mut self, user: Option<ClientId>, told: Told) {
+    fn announcement(&mut self, user: Option<ClientId>) -> &mut Announcement {
         match user {
-            Some(user) => self.user(user).told = told,
-            None => self.told = told,
+            Some(user) => &mut self.user(user).announced,
+            None => &mut self.announced,
         }
     }
 
@@ -377,12 +429,7 @@ impl Channel {
     }
 
     fn is_empty(&self) -> bool {
-        !self.busy && self.counts.is_empty() && self.users.is_empty() && self.told.is_nothing()
-    }
-
-    /// `event`, if somebody wants it.
-    fn wanted(&self, event: WebhookEvent) -> Option<WebhookEvent> {
-        Some(event).filter(|event| self.wants.contains(*event))
+        !self.busy && self.counts.is_empty() && self.users.is_empty() && self.announced.is_nothing()
     }
 
     fn wants_any(&self, events: &[WebhookEvent]) -> bool {
@@ -393,6 +440,10 @@ impl Channel {
     /// occupied before it has members, and loses them before it is vacated.
     fn look(&mut self, alive: &HashSet<EdgeId>, grace: Duration, now: Instant) -> Look {
         use WebhookEvent::{ChannelOccupied, ChannelVacated, MemberAdded, MemberRemoved, SubscriptionCount};
+        if let Some((user, action)) = self.duty() {
+            return Look::Step(user, action);
+        }
+        let wants = self.wants;
         let living = self.counts.iter().filter(|(edge, _)| alive.contains(*edge));
         let total: u64 = living.map(|(_, count)| count).sum();
         let follows_channel = self.wants_any(&[ChannelOccupied, ChannelVacated, SubscriptionCount]);
@@ -404,69 +455,65 @@ impl Channel {
 
         if occupied {
             self.left = None;
-            if !self.told.here {
-                return Look::Step(None, self.wanted(ChannelOccupied), self.told.revision, Note::Here { count: 0 });
+            if !self.announced.is_here() {
+                return Look::Step(None, self.announced.announce(wants, ChannelOccupied, 0));
             }
         }
-        let (wanted_added, wanted_removed) = (self.wanted(MemberAdded), self.wanted(MemberRemoved));
         let mut all_gone = true;
-        let mut forgotten = Vec::new();
         for (id, user) in &mut self.users {
-            let revision = user.told.revision;
+            let step = |action| Look::Step(Some(id.clone()), action);
             if follows_users && user.is_here(alive) {
                 all_gone = false;
                 user.left = None;
-                if !user.told.here {
-                    return Look::Step(Some(id.clone()), wanted_added, revision, Note::Here { count: 0 });
+                if !user.announced.is_here() {
+                    return step(user.announced.announce(wants, MemberAdded, 0));
                 }
-            } else if user.told.here {
+            } else if !follows_users || !user.announced.is_here() {
+                if user.announced.written.is_some() {
+                    return step(user.announced.forget());
+                }
+            } else {
                 all_gone = false;
-                if !follows_users {
-                    return Look::Step(Some(id.clone()), None, revision, Note::Gone);
-                }
                 let due = *user.left.get_or_insert(now) + grace;
                 if due <= now {
                     user.left = None;
-                    return Look::Step(Some(id.clone()), wanted_removed, revision, Note::Gone);
+                    return step(user.announced.announce(wants, MemberRemoved, 0));
                 }
                 wake_at(due);
-            } else if let Some(at) = user.told.forget_at {
-                if at <= now {
-                    return Look::Step(Some(id.clone()), None, revision, Note::Nothing);
-                }
-                wake_at(at);
-            } else if user.connections.is_empty() {
-                forgotten.push(id.clone());
             }
         }
-        for id in forgotten {
-            self.users.remove(&id);
+        self.users.retain(|_, user| !user.connections.is_empty() || !user.announced.is_nothing());
+        if !follows_channel || !self.announced.is_here() {
+            return match self.announced.written {
+                Some(_) => Look::Step(None, self.announced.forget()),
+                None => Look::Wait(wake),
+            };
         }
-        if self.told.here && !follows_channel {
-            return Look::Step(None, None, self.told.revision, Note::Gone);
-        }
-        if self.told.here && self.wants.contains(SubscriptionCount) && total != self.told.count {
+        if wants.contains(SubscriptionCount) && total != self.announced.count() {
             let due = self.counted.map_or(now, |counted| counted + COUNT_INTERVAL);
             if total <= LARGE_COUNT || due <= now {
-                return Look::Step(None, Some(SubscriptionCount), self.told.revision, Note::Here { count: total });
+                return Look::Step(None, self.announced.announce(wants, SubscriptionCount, total));
             }
             wake_at(due);
         }
-        if self.told.here && !occupied {
+        if !occupied {
             let due = *self.left.get_or_insert(now) + grace;
             if due > now {
                 wake_at(due);
             } else if all_gone {
                 self.left = None;
-                return Look::Step(None, self.wanted(ChannelVacated), self.told.revision, Note::Gone);
+                return Look::Step(None, self.announced.announce(wants, ChannelVacated, 0));
             }
-        }
-        if let Some(at) = self.told.forget_at {
-            if at <= now {
-                return Look::Step(None, None, self.told.revision, Note::Nothing);
-            }
-            wake_at(at);
         }
         Look::Wait(wake)
+    }
+
+    /// What is owed to announcements as they are, in the order in which they were written.
+    fn duty(&self) -> Option<(Option<ClientId>, Action)> {
+        let of_users = self.users.iter().map(|(id, user)| (Some(id), &user.announced));
+        let all = of_users.chain([(None, &self.announced)]);
+        let duties = all.filter_map(|(user, announced)| Some((user, announced.duty()?)));
+        let first = duties.min_by_key(|(_, (revision, _))| *revision);
+        first.map(|(user, (_, action))| (user.cloned(), action))
     }
 }

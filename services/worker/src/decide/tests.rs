@@ -4,7 +4,7 @@ use channels::{AppId, ChannelName, ClientId, EdgeId, WebhookEvent};
 use tokio::time::Instant;
 
 use super::interest::Interest;
-use super::state::{Note, Outcome, Place, State, Step};
+use super::state::{Action, Note, Outcome, Place, State, Step};
 
 const GRACE: Duration = Duration::from_secs(3);
 const SECOND: Duration = Duration::from_secs(1);
@@ -60,9 +60,9 @@ impl Script {
         self.state.leave(&place, &format!("{on}.{connection}.{id}"));
     }
 
-    fn announced(&mut self, channel: &str, id: Option<&str>, note: Note, revision: u64) {
+    fn announced(&mut self, channel: &str, id: Option<&str>, known: Outcome) {
         let (place, channel) = Self::place(channel);
-        self.state.announced(&place, &channel, id.map(user), (note, revision), self.now);
+        self.state.announced(&place, &channel, id.map(user), known);
     }
 
     /// Does everything that is to be done now; what is told.
@@ -76,9 +76,15 @@ impl Script {
     }
 
     fn finish(&mut self, step: &Step) {
-        self.revision += 1;
-        let revision = if step.note == Note::Nothing { 0 } else { self.revision };
-        self.state.done(step, Outcome::Noted(step.note, revision), self.now);
+        let outcome = match step.action {
+            Action::Announce { note, .. } => {
+                self.revision += 1;
+                Outcome::Told(note, self.revision)
+            }
+            Action::Tell { note, revision } => Outcome::Told(note, revision),
+            Action::Forget { .. } | Action::Read => Outcome::Nothing,
+        };
+        self.state.done(step, outcome, self.now);
     }
 
     fn told_after(&mut self, pause: Duration) -> Vec<String> {
@@ -88,15 +94,19 @@ impl Script {
 }
 
 fn text(step: &Step) -> Option<String> {
-    let event = step.tell?;
-    let mut text = format!("{} {}", event.name(), step.channel);
+    let (Action::Announce { note, wanted: true, .. } | Action::Tell { note, .. }) = step.action else { return None };
+    let mut text = format!("{} {}", note.event.name(), step.channel);
     if let Some(user) = &step.user {
         text.push_str(&format!(" {user}"));
     }
-    if let (WebhookEvent::SubscriptionCount, Note::Here { count }) = (event, step.note) {
-        text.push_str(&format!(" {count}"));
+    if note.event == WebhookEvent::SubscriptionCount {
+        text.push_str(&format!(" {}", note.count));
     }
     Some(text)
+}
+
+fn note(event: WebhookEvent, count: u64) -> Note {
+    Note { event, count }
 }
 
 const NOTHING: [&str; 0] = [];
@@ -235,11 +245,13 @@ fn only_what_is_wanted_is_told() {
 #[test]
 fn a_new_worker_tells_the_difference() {
     let mut script = Script::everything();
-    script.announced("presence-a", None, Note::Here { count: 0 }, 4);
-    script.announced("presence-a", Some("ann"), Note::Here { count: 0 }, 5);
-    script.announced("presence-a", Some("bob"), Note::Here { count: 0 }, 6);
-    script.announced("b", None, Note::Here { count: 2 }, 7);
-    script.announced("c", None, Note::Gone, 8);
+    let occupied = |revision| Outcome::Told(note(WebhookEvent::ChannelOccupied, 0), revision);
+    let added = |revision| Outcome::Told(note(WebhookEvent::MemberAdded, 0), revision);
+    script.announced("presence-a", None, occupied(4));
+    script.announced("presence-a", Some("ann"), added(5));
+    script.announced("presence-a", Some("bob"), added(6));
+    script.announced("b", None, Outcome::Told(note(WebhookEvent::SubscriptionCount, 2), 7));
+    script.announced("c", None, Outcome::Told(note(WebhookEvent::ChannelVacated, 0), 8));
     script.count("presence-a", 1, 2);
     script.enter("presence-a", 1, "c1", "bob");
     script.enter("presence-a", 1, "c2", "cid");
@@ -251,52 +263,100 @@ fn a_new_worker_tells_the_difference() {
     assert_eq!(script.told_after(GRACE), ["member_removed presence-a ann"]);
 }
 
+/// A worker that died may have told what it announced, and may not; the facts may have changed since.
 #[test]
-fn ids_derive_from_what_was_told_before() {
+fn what_may_not_have_been_told_is_told_first_and_in_its_order() {
+    let mut script = Script::everything();
+    let written = |event, count, revision| Outcome::Written(note(event, count), revision);
+    script.announced("a", None, written(WebhookEvent::ChannelOccupied, 0, 5));
+    script.announced("presence-b", None, Outcome::Told(note(WebhookEvent::ChannelOccupied, 0), 2));
+    script.announced("presence-b", Some("bob"), written(WebhookEvent::MemberAdded, 0, 8));
+    script.announced("presence-b", Some("ann"), written(WebhookEvent::MemberRemoved, 0, 9));
+    script.announced("c", None, written(WebhookEvent::SubscriptionCount, 7, 10));
+    script.announced("d", None, written(WebhookEvent::ChannelVacated, 0, 11));
+    script.enter("presence-b", 1, "c1", "ann");
+    script.count("c", 1, 7);
+    let told = script.told();
+    for (channel, expected) in [
+        ("a", vec!["channel_occupied a"]),
+        (
+            "presence-b",
+            vec!["member_added presence-b bob", "member_removed presence-b ann", "member_added presence-b ann"],
+        ),
+        ("c", vec!["subscription_count c 7"]),
+        ("d", vec!["channel_vacated d"]),
+    ] {
+        let of: Vec<_> = told.iter().filter(|text| text.split(' ').nth(1) == Some(channel)).collect();
+        assert_eq!(of, expected);
+    }
+    let mut later = script.told_after(GRACE);
+    later.sort();
+    assert_eq!(later, ["channel_vacated a", "member_removed presence-b bob"]);
+}
+
+#[test]
+fn one_step_of_a_channel_at_a_time_each_over_the_one_before() {
     let mut script = Script::everything();
     script.revision = 10;
+    let announce = |step: &Step| match step.action {
+        Action::Announce { note, revision, .. } => Some((note.event, revision)),
+        Action::Tell { .. } | Action::Forget { .. } | Action::Read => None,
+    };
     script.count("a", 1, 1);
     let first = script.state.next(script.now).unwrap();
-    assert_eq!((first.tell, first.revision), (Some(WebhookEvent::ChannelOccupied), 0));
-    assert_eq!(script.state.next(script.now), None, "one step of a channel at a time");
+    assert_eq!(announce(&first), Some((WebhookEvent::ChannelOccupied, 0)));
+    assert_eq!(script.state.next(script.now), None);
     script.count("a", 1, 2);
     assert_eq!(script.state.next(script.now), None);
     script.finish(&first);
     let second = script.state.next(script.now).unwrap();
-    assert_eq!((second.tell, second.revision), (Some(WebhookEvent::SubscriptionCount), 11));
+    assert_eq!(announce(&second), Some((WebhookEvent::SubscriptionCount, 11)));
     script.finish(&second);
     script.count("a", 1, 0);
     script.told();
     script.now += GRACE;
     let vacated = script.state.next(script.now).unwrap();
-    assert_eq!((vacated.tell, vacated.revision, vacated.note), (Some(WebhookEvent::ChannelVacated), 13, Note::Gone));
-    script.finish(&vacated);
+    assert_eq!(announce(&vacated), Some((WebhookEvent::ChannelVacated, 13)));
     script.count("a", 1, 1);
-    assert_eq!(script.state.next(script.now).unwrap().revision, 14);
+    script.finish(&vacated);
+    assert_eq!(announce(&script.state.next(script.now).unwrap()), Some((WebhookEvent::ChannelOccupied, 14)));
 }
 
 #[test]
-fn a_step_that_failed_comes_again_under_the_same_id() {
+fn what_the_queue_did_not_take_is_told_before_anything_else() {
     let mut script = Script::everything();
     script.count("a", 1, 1);
     let step = script.state.next(script.now).unwrap();
-    script.state.done(&step, Outcome::Failed, script.now);
+    let occupied = note(WebhookEvent::ChannelOccupied, 0);
+    script.state.done(&step, Outcome::Written(occupied, 5), script.now);
     assert_eq!(script.state.next(script.now), None);
     script.now += SECOND;
-    assert_eq!(script.state.next(script.now), Some(step));
+    let again = script.state.next(script.now).unwrap();
+    assert_eq!(again.action, Action::Tell { note: occupied, revision: 5 });
+    script.state.done(&again, Outcome::Written(occupied, 5), script.now);
+    script.count("a", 1, 0);
+    script.now += GRACE;
+    assert_eq!(script.told(), ["channel_occupied a"], "although it is vacated by now");
+    assert_eq!(script.told_after(GRACE), ["channel_vacated a"]);
 }
 
 #[test]
-fn what_another_worker_has_noted_meanwhile_is_gone_on_from() {
+fn what_is_not_known_is_read() {
     let mut script = Script::everything();
     script.count("a", 1, 1);
     let step = script.state.next(script.now).unwrap();
-    script.state.done(&step, Outcome::Noted(Note::Here { count: 1 }, 77), script.now);
-    assert_eq!(script.told(), NOTHING);
+    script.state.done(&step, Outcome::Unknown, script.now);
+    // Nothing differs any more, but what was announced may be there.
+    script.count("a", 1, 0);
+    let read = script.state.next(script.now).unwrap();
+    assert_eq!(read.action, Action::Read);
+    script.state.done(&read, Outcome::Written(note(WebhookEvent::ChannelOccupied, 0), 7), script.now);
+    assert_eq!(script.told_after(SECOND), ["channel_occupied a"]);
+    assert_eq!(script.told_after(GRACE), ["channel_vacated a"]);
 }
 
 #[test]
-fn what_is_gone_is_forgotten_in_the_end() {
+fn what_is_gone_and_told_is_forgotten() {
     let mut script = Script::everything();
     script.count("presence-a", 1, 1);
     script.enter("presence-a", 1, "c1", "ann");
@@ -304,15 +364,19 @@ fn what_is_gone_is_forgotten_in_the_end() {
     script.count("presence-a", 1, 0);
     script.leave("presence-a", 1, "c1", "ann");
     script.told();
-    assert_eq!(script.told_after(GRACE).len(), 2);
-    script.now += Duration::from_secs(601);
-    let notes: Vec<_> = std::iter::from_fn(|| {
+    script.now += GRACE;
+    let steps = std::iter::from_fn(|| {
         let step = script.state.next(script.now)?;
         script.finish(&step);
-        Some((step.tell, step.note))
-    })
-    .collect();
-    assert_eq!(notes, [(None, Note::Nothing), (None, Note::Nothing)]);
+        Some(text(&step).unwrap_or_else(|| format!("{:?}", step.action)))
+    });
+    let expected = [
+        "member_removed presence-a ann",
+        "Forget { revision: 3 }",
+        "channel_vacated presence-a",
+        "Forget { revision: 4 }",
+    ];
+    assert_eq!(steps.collect::<Vec<_>>(), expected);
     assert_eq!(script.state.wake(), None);
     assert_eq!(format!("{:?}", script.state).matches("presence-a").count(), 0, "nothing is left in memory");
 }
@@ -320,19 +384,18 @@ fn what_is_gone_is_forgotten_in_the_end() {
 #[test]
 fn what_nobody_wants_any_more_is_withdrawn_silently() {
     let mut script = Script::new(Interest::default());
-    script.announced("presence-a", None, Note::Here { count: 0 }, 4);
-    script.announced("presence-a", Some("ann"), Note::Here { count: 0 }, 5);
+    script.announced("presence-a", None, Outcome::Told(note(WebhookEvent::ChannelOccupied, 0), 4));
+    script.announced("presence-a", Some("ann"), Outcome::Told(note(WebhookEvent::MemberAdded, 0), 5));
     script.count("presence-a", 1, 1);
     script.enter("presence-a", 1, "c1", "ann");
-    let mut notes = Vec::new();
+    let mut actions = Vec::new();
     while let Some(step) = script.state.next(script.now) {
-        notes.push((step.tell, step.note));
+        actions.push(step.action);
         script.finish(&step);
     }
-    assert_eq!(notes, [(None, Note::Gone), (None, Note::Gone)]);
-    assert!(!script.state.is_idle());
+    assert_eq!(actions, [Action::Forget { revision: 5 }, Action::Forget { revision: 4 }]);
     script.count("presence-a", 1, 0);
     script.leave("presence-a", 1, "c1", "ann");
-    assert_eq!(script.told_after(Duration::from_secs(601)), NOTHING);
+    assert_eq!(script.told(), NOTHING);
     assert!(script.state.is_idle());
 }

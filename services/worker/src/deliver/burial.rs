@@ -11,7 +11,7 @@ use channels::AppId;
 use parking_lot::Mutex;
 use proto::backbone::DeadLetter;
 use tokio::sync::{Mutex as AsyncMutex, Notify};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::lanes::Waiting;
 use crate::clock::unix_ms;
@@ -22,6 +22,9 @@ const VERSION: u32 = 1;
 
 /// Pause between two dead letters, so that a flood of them is no flood for the backbone.
 const PAUSE: Duration = Duration::from_millis(5);
+
+/// How often dead letters of one webhook are logged.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Pause before one that the backbone did not take is stored again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -40,6 +43,8 @@ pub(super) struct Burial {
     left: AtomicUsize,
     added: Notify,
     stored: Notify,
+    /// When it was logged last, and how many have come since.
+    logged: Mutex<(Option<Instant>, u64)>,
 }
 
 #[derive(Debug)]
@@ -59,12 +64,18 @@ impl Burial {
             left: AtomicUsize::new(0),
             added: Notify::new(),
             stored: Notify::new(),
+            logged: Mutex::default(),
         }
     }
 
-    /// The delivery of `waiting` to `url` is over, for `reason`.
-    pub(super) fn add(&self, waiting: Waiting, url: &str, reason: String, kind: Reason) {
-        tracing::info!(app = %self.app, webhook = self.webhook, reason, "a webhook event is a dead letter");
+    /// The delivery of `waiting` to `url` is over.
+    pub(super) fn add(&self, waiting: Waiting, url: &str, kind: Reason) {
+        let reason = match (&waiting.failure, kind) {
+            (_, Reason::Overflow) => "too many events waited for this webhook",
+            (Some(failure), Reason::GivenUp | Reason::Forbidden) => failure,
+            (None, Reason::GivenUp | Reason::Forbidden) => "its time was up before its turn came",
+        };
+        self.log(reason);
         self.metrics.dead_letter(kind).increment(1);
         let letter = DeadLetter {
             version: VERSION,
@@ -72,7 +83,7 @@ impl Burial {
             webhook_id: self.webhook.clone(),
             url: url.to_owned(),
             attempts: waiting.attempts,
-            reason,
+            reason: reason.to_owned(),
             failed_ms: unix_ms(),
         };
         self.left.fetch_add(1, Ordering::AcqRel);
@@ -85,6 +96,17 @@ impl Burial {
             self.finish(oldest);
         }
         self.added.notify_one();
+    }
+
+    /// Not each of them, of which there may be thousands a second.
+    fn log(&self, reason: &str) {
+        let mut logged = self.logged.lock();
+        logged.1 += 1;
+        if logged.0.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
+            let events = std::mem::take(&mut logged.1);
+            logged.0 = Some(Instant::now());
+            tracing::warn!(app = %self.app, webhook = self.webhook, events, reason, "webhook events are dead letters");
+        }
     }
 
     /// Stores what is added. To be run once, for as long as anything is added.

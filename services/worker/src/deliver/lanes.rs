@@ -25,6 +25,15 @@ pub(super) struct Waiting {
     pub(super) expires: Instant,
     /// How often it was sent.
     pub(super) attempts: u32,
+    /// What went wrong the last time.
+    pub(super) failure: Option<Arc<str>>,
+}
+
+impl Waiting {
+    fn fail(&mut self, failure: &Arc<str>) {
+        self.attempts += 1;
+        self.failure = Some(Arc::clone(failure));
+    }
 }
 
 /// How long lanes rest.
@@ -185,12 +194,12 @@ impl Lanes {
     }
 
     /// The request was not answered well. Events whose time is up come back; the others are sent again, after a rest.
-    pub(super) fn failed(&mut self, batch: Batch, now: Instant, chance: f64) -> Vec<Waiting> {
+    pub(super) fn failed(&mut self, batch: Batch, failure: &Arc<str>, now: Instant, chance: f64) -> Vec<Waiting> {
         let mut given_up = Vec::new();
         for Part { channel, events } in batch.parts {
             let Some(lane) = self.lanes.get_mut(&channel) else { continue };
             for mut waiting in events.into_iter().rev() {
-                waiting.attempts += 1;
+                waiting.fail(failure);
                 // Another try would come too late.
                 if now + self.pauses.first >= waiting.expires {
                     given_up.push(waiting);
@@ -215,9 +224,9 @@ impl Lanes {
     }
 
     /// The request can never be answered well; its events come back.
-    pub(super) fn refused(&mut self, batch: Batch) -> Vec<Waiting> {
+    pub(super) fn refused(&mut self, batch: Batch, failure: &Arc<str>) -> Vec<Waiting> {
         let mut events = self.succeeded(batch);
-        events.iter_mut().for_each(|waiting| waiting.attempts += 1);
+        events.iter_mut().for_each(|waiting| waiting.fail(failure));
         events
     }
 

@@ -7,6 +7,7 @@
 mod burial;
 mod connect;
 mod lanes;
+mod load;
 mod receiver;
 mod request;
 mod ticket;
@@ -14,6 +15,7 @@ pub(crate) mod trust;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use backbone::dead_letters::Keeper;
@@ -36,6 +38,7 @@ use crate::event::Event;
 use crate::metrics::Metrics;
 use connect::Connector;
 use lanes::{Pauses, Waiting};
+use load::Load;
 use receiver::{Handle, Receiver};
 pub(crate) use request::RequestError;
 use request::Sender;
@@ -60,6 +63,7 @@ pub(crate) struct Settings {
     give_up_after: Duration,
     waiting_events: usize,
     waiting_bytes: usize,
+    total_waiting_bytes: usize,
     drain: Duration,
 }
 
@@ -79,6 +83,7 @@ impl Settings {
             give_up_after: config.give_up_after,
             waiting_events: config.waiting_events,
             waiting_bytes: config.waiting_bytes,
+            total_waiting_bytes: config.total_waiting_bytes,
             drain: config.drain,
         }
     }
@@ -148,6 +153,8 @@ pub(crate) struct Intake {
     metrics: Arc<Metrics>,
     keeper: Arc<AsyncMutex<Keeper>>,
     receivers: HashMap<(AppId, String), Handle>,
+    /// Bytes of events that wait for all of them.
+    total: Arc<AtomicUsize>,
     tasks: JoinSet<()>,
     done: UnboundedSender<Item>,
     /// Until it is running.
@@ -174,6 +181,7 @@ impl Intake {
             metrics,
             keeper,
             receivers: HashMap::new(),
+            total: Arc::default(),
             tasks: JoinSet::new(),
             done,
             finished: Some(finished),
@@ -183,7 +191,6 @@ impl Intake {
     /// Delivers until `stop`, and then waits a little for what is under way. May be dropped at any moment, which ends
     /// everything at once.
     pub(crate) async fn run(mut self, stop: CancellationToken) -> Ended {
-        self.apps.ready().await;
         let mut consumer = tokio::select! {
             () = stop.cancelled() => return Ended::Stopped,
             consumer = self.consume() => consumer,
@@ -223,6 +230,7 @@ impl Intake {
     }
 
     async fn consume(&self) -> Consumer {
+        self.apps.ready().await;
         loop {
             match self.backbone.webhook_queue().consume().await {
                 Ok(consumer) => return consumer,
@@ -253,8 +261,10 @@ impl Intake {
         let expires = self.settings.expiry(&event);
         let tickets = Ticket::for_webhooks(targets.len(), Some(item), &self.done);
         for (target, ticket) in targets.into_iter().zip(tickets) {
-            let waiting = Waiting { event: Arc::clone(&event), ticket, expires, attempts: 0 };
-            self.receiver(&target, stop).offer(waiting, &target);
+            let waiting = Waiting { event: Arc::clone(&event), ticket, expires, attempts: 0, failure: None };
+            // What each may hold however much waits for the others.
+            let share = self.settings.total_waiting_bytes / (self.receivers.len() + 1);
+            self.receiver(&target, stop).offer(waiting, &target, share);
         }
     }
 
@@ -263,7 +273,8 @@ impl Intake {
         self.receivers.entry(key).or_insert_with_key(|(app, webhook)| {
             let (apps, settings) = (self.apps.clone(), Arc::clone(&self.settings));
             let (keeper, metrics) = (Arc::clone(&self.keeper), Arc::clone(&self.metrics));
-            let (receiver, handle) = Receiver::new(app.clone(), webhook, apps, settings, keeper, metrics);
+            let load = Load::new(Arc::clone(&self.total));
+            let (receiver, handle) = Receiver::new(app.clone(), webhook, apps, settings, load, keeper, metrics);
             self.tasks.spawn(receiver.run(stop.clone()));
             handle
         })

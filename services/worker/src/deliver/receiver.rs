@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use backbone::dead_letters::Keeper;
 use backbone::registry::Apps;
@@ -18,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::burial::Burial;
 use super::lanes::{Batch, Lanes, Waiting};
+use super::load::Load;
 use super::request::{RequestError, Sender};
 use super::{Settings, Target};
 use crate::clock::unix_ms;
@@ -26,13 +26,6 @@ use crate::metrics::{Metrics, Reason};
 
 /// Most requests to one receiver at a time, each with events of other channels.
 const CONCURRENT_REQUESTS: usize = 16;
-
-/// What waits for a webhook. Only the intake adds, so what it reads is never too little.
-#[derive(Debug, Default)]
-struct Load {
-    events: AtomicUsize,
-    bytes: AtomicUsize,
-}
 
 /// The intake's end of a webhook.
 #[derive(Debug)]
@@ -49,18 +42,11 @@ pub(super) struct Handle {
 impl Handle {
     /// Takes an event on. One that finds no room is a dead letter at once: it neither waits, which would hold up others'
     /// events, nor pushes out what waits longer.
-    pub(super) fn offer(&self, waiting: Waiting, target: &Target) {
-        let size = waiting.event.size();
-        let (events, bytes) = (&self.load.events, &self.load.bytes);
-        let full = events.load(Ordering::Acquire) >= self.settings.waiting_events
-            || bytes.load(Ordering::Acquire) + size > self.settings.waiting_bytes;
-        if full {
-            let reason = "too many events waited for this webhook".to_owned();
-            self.burial.add(waiting, target.url(), reason, Reason::Overflow);
+    pub(super) fn offer(&self, waiting: Waiting, target: &Target, share: usize) {
+        if !self.load.add(&waiting.event, &self.settings, share) {
+            self.burial.add(waiting, target.url(), Reason::Overflow);
             return;
         }
-        events.fetch_add(1, Ordering::AcqRel);
-        bytes.fetch_add(size, Ordering::AcqRel);
         self.metrics.waiting.increment(1.0);
         // Cannot fail: the task lives until it is withdrawn, which takes this handle, or stopped with the intake.
         self.inbox.send(waiting).ok();
@@ -106,11 +92,12 @@ impl Receiver {
         webhook: &str,
         apps: Apps,
         settings: Arc<Settings>,
+        load: Load,
         keeper: Arc<AsyncMutex<Keeper>>,
         metrics: Arc<Metrics>,
     ) -> (Self, Handle) {
         let (sender, inbox) = unbounded_channel();
-        let load = Arc::new(Load::default());
+        let load = Arc::new(load);
         let burial = Arc::new(Burial::new(app.clone(), webhook.to_owned(), keeper, Arc::clone(&metrics)));
         let withdrawn = CancellationToken::new();
         let handle = Handle {
@@ -217,7 +204,7 @@ impl Receiver {
         let mut expired = Vec::new();
         let batch = self.lanes.take(window.is_some(), now, &mut expired);
         for waiting in expired {
-            self.bury(waiting, &target, "its time was up before its turn came".to_owned(), Reason::GivenUp);
+            self.bury(waiting, &target, Reason::GivenUp);
         }
         let batch = batch?;
         if batch.is_retry() {
@@ -242,27 +229,26 @@ impl Receiver {
             }
             return;
         };
-        let reason = error.to_string();
-        tracing::debug!(app = %self.app, webhook = self.webhook, reason, "a webhook was not taken");
+        let failure: Arc<str> = error.to_string().into();
+        tracing::debug!(app = %self.app, webhook = self.webhook, %failure, "a webhook was not taken");
         let (over, kind) = if error.is_final() {
-            (self.lanes.refused(batch), Reason::Forbidden)
+            (self.lanes.refused(batch, &failure), Reason::Forbidden)
         } else {
-            (self.lanes.failed(batch, Instant::now(), rand::random()), Reason::GivenUp)
+            (self.lanes.failed(batch, &failure, Instant::now(), rand::random()), Reason::GivenUp)
         };
         for waiting in over {
-            self.bury(waiting, &target, reason.clone(), kind);
+            self.bury(waiting, &target, kind);
         }
     }
 
-    fn bury(&self, waiting: Waiting, target: &Target, reason: String, kind: Reason) {
+    fn bury(&self, waiting: Waiting, target: &Target, kind: Reason) {
         self.release(&waiting);
-        self.burial.add(waiting, target.url(), reason, kind);
+        self.burial.add(waiting, target.url(), kind);
     }
 
     /// An event no longer waits.
     fn release(&self, waiting: &Waiting) {
-        self.load.events.fetch_sub(1, Ordering::AcqRel);
-        self.load.bytes.fetch_sub(waiting.event.size(), Ordering::AcqRel);
+        self.load.remove(&waiting.event);
         self.metrics.waiting.decrement(1.0);
     }
 }

@@ -18,7 +18,7 @@ pub(super) struct Ticket {
 struct Shared {
     owed: AtomicUsize,
     item: Mutex<Option<Item>>,
-    /// No longer than what waits for webhooks, which is bounded.
+    /// No longer than what is in the queue, which is bounded.
     done: UnboundedSender<Item>,
 }
 

@@ -17,6 +17,12 @@ struct Node {
 }
 
 impl Node {
+    /// Members of its channel by the cluster's roster.
+    async fn users(&self) -> Vec<String> {
+        let users = self.hub.users(&fixtures::app(), &name(ROOM)).await.unwrap();
+        users.iter().map(|user| user.as_str().to_owned()).collect()
+    }
+
     fn start(world: &World) -> Self {
         let parts = world.parts(TTL);
         let (membership, stop) = (Arc::clone(&parts.membership), world.stop.child_token());
@@ -166,7 +172,7 @@ async fn a_full_channel_refuses_new_users_only() {
         false => Poll::Pending,
     });
     tokio::time::timeout(PATIENCE, refused).await.expect("a refusal in time");
-    assert_eq!(cid.peer.queue.take_refused(), [name(ROOM)]);
+    assert_eq!(cid.peer.queue.take_refused().into_iter().map(|(name, _)| name).collect::<Vec<_>>(), [name(ROOM)]);
     drop(cid);
     let mut again = here.enter("1.3", "bob", "").await;
     assert_eq!(again.greeted().await, ["ann", "bob"]);
@@ -261,6 +267,116 @@ async fn a_node_that_was_taken_for_dead_brings_its_members_back() {
     ann.told(ADDED, "bob").await;
     bob.leave(Duration::ZERO);
     ann.told(REMOVED, "bob").await;
+    // Bob himself was there all the time, and Ann for him, too.
+    let told = poll_fn(|cx| {
+        let mut frames = VecDeque::new();
+        bob.peer.queue.take(cx, 0, &mut frames);
+        Poll::Ready(frames.len())
+    });
+    assert_eq!(told.await, 0);
+}
+
+/// A node that has missed too many records to know who came and went reads the roster anew.
+#[tokio::test]
+async fn after_a_gap_the_roster_is_read_anew() {
+    let config = backbone::Config { recoverable_messages: 1, attach_buffer: 16, ..backbone::Config::default() };
+    let world = World::over(&config, fixtures::app()).await;
+    let (here, there) = (Node::start(&world), Node::start(&world));
+    let mut ann = here.enter("1.1", "ann", "").await;
+    ann.greeted().await;
+    let mut bob = there.enter("2.1", "bob", "").await;
+    bob.greeted().await;
+    ann.told(ADDED, "bob").await;
+    // Bob leaves, and before anybody here has run again that is out of the log, and out of the buffer.
+    let roster = world.backbone.kv(Bucket::Roster);
+    let entry = roster.entries().await.unwrap().into_iter().find(|entry| entry.key.contains("bob")).unwrap();
+    roster.remove(&entry.key, None).await.unwrap();
+    for number in 0..40 {
+        let app = fixtures::app();
+        let record = Record {
+            kind: RecordKind::Messages,
+            connection: None,
+            client: None,
+            timestamp_ms: 1,
+            messages: vec![Message::text("e", number.to_string())],
+        };
+        let tier = app.tier(&name(ROOM));
+        let publish = Publish { app: app.id, channel: name(ROOM), tier, record, idempotency: None };
+        world.backbone.publish(publish).await.unwrap();
+    }
+    assert_eq!(ending(&ann.peer).await, Ending::Missed);
+    let mut cid = here.enter("1.2", "cid", "").await;
+    assert_eq!(cid.greeted().await, ["ann", "cid"]);
+    assert_eq!(here.users().await, ["ann", "cid"]);
+}
+
+/// A limit that is lowered below what is there keeps nobody's second tab out.
+#[tokio::test]
+async fn an_over_full_channel_lets_users_who_are_there_in() {
+    let world = world().await;
+    let node = Node::start(&world);
+    let mut ann = node.enter("1.1", "ann", "").await;
+    ann.greeted().await;
+    let mut bob = node.enter("1.2", "bob", "").await;
+    bob.greeted().await;
+    let mut lowered = fixtures::app();
+    lowered.limits.presence_members = 1;
+    let change = AppChange { limits: Some(lowered.limits), ..AppChange::default() };
+    world.registry.update(&fixtures::app().id, None, &change).await.unwrap();
+    let mut changed = world.apps.changed();
+    while node.hub.apps.get(&fixtures::app().id).unwrap().limits.presence_members != 1 {
+        changed.changed().await.unwrap();
+    }
+    let mut again = node.enter("1.3", "ann", "").await;
+    assert_eq!(again.greeted().await, ["ann", "bob"]);
+}
+
+/// An attempt to write a member that is delivered when the member has long left does not bring it back.
+#[tokio::test]
+async fn a_late_write_brings_nobody_back() {
+    let world = world().await;
+    let node = Node::start(&world);
+    let mut ann = node.enter("1.1", "ann", "").await;
+    ann.greeted().await;
+    let mut bob = node.enter("1.2", "bob", "").await;
+    bob.greeted().await;
+    ann.told(ADDED, "bob").await;
+    let roster = world.backbone.kv(Bucket::Roster);
+    let entry = roster.entries().await.unwrap().into_iter().find(|entry| entry.key.contains("bob")).unwrap();
+    bob.leave(Duration::ZERO);
+    ann.told(REMOVED, "bob").await;
+    // What the member was written with, once more.
+    assert!(roster.update(&entry.key, entry.value, 0).await.is_err());
+    assert_eq!(roster.get(&entry.key).await.unwrap(), None);
+}
+
+/// Who leaves and comes back at once is confirmed by its new entry, not by the old one that is being removed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leaving_and_coming_back_is_told_in_order() {
+    let world = world().await;
+    let node = Node::start(&world);
+    let mut watcher = node.enter("1.1", "watcher", "").await;
+    watcher.greeted().await;
+    let mut ann = node.enter("1.2", "ann", "").await;
+    ann.greeted().await;
+    watcher.told(ADDED, "ann").await;
+    for _ in 0..50 {
+        ann.leave(Duration::ZERO);
+        let user = ClientId::new("ann").unwrap();
+        ann.subscription = Some(node.hub.enter(&ann.peer, &name(ROOM), user, Bytes::new()));
+        // Either it had not begun to leave, or it has left and come back: never confirmed and then removed.
+        assert_eq!(ann.greeted().await, ["ann", "watcher"]);
+        assert_eq!(node.users().await, ["ann", "watcher"]);
+    }
+    ann.leave(Duration::ZERO);
+    let mut there = true;
+    while there {
+        let (event, data) = watcher.next().await;
+        assert_eq!(data["user_id"], "ann");
+        if event == REMOVED && node.users().await == ["watcher"] {
+            there = false;
+        }
+    }
 }
 
 /// Left and back as another user, faster than anything can be written: the first is gone, the second is there.

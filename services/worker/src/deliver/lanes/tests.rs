@@ -30,7 +30,7 @@ fn waiting(channel: &str, number: u64, expires: Instant) -> Waiting {
 fn sized(channel: &str, number: u64, expires: Instant, bytes: usize) -> Waiting {
     let (done, _) = mpsc::unbounded_channel();
     let ticket = Ticket::for_webhooks(1, None, &done).pop().unwrap();
-    Waiting { event: event(channel, number, bytes), ticket, expires, attempts: 0 }
+    Waiting { event: event(channel, number, bytes), ticket, expires, attempts: 0, failure: None }
 }
 
 struct Fixture {
@@ -54,7 +54,7 @@ impl Fixture {
     }
 
     fn fail(&mut self, batch: Batch) -> usize {
-        self.lanes.failed(batch, self.now, 1.0).len()
+        self.lanes.failed(batch, &"no".into(), self.now, 1.0).len()
     }
 }
 
@@ -153,6 +153,7 @@ fn what_waited_too_long_is_not_sent() {
     fixture.now += LIFE;
     assert_eq!(taken(fixture.take(false)), [""; 0]);
     assert_eq!(fixture.expired.len(), 2);
+    assert!(fixture.expired.iter().all(|waiting| (waiting.attempts, &waiting.failure) == (0, &None)));
 }
 
 #[test]
@@ -241,7 +242,7 @@ proptest! {
             }
             let (well, index) = outcomes.next().map_or((true, 0), |(well, index)| (well, index.index(under_way.len())));
             let batch = under_way.remove(index);
-            let over = if well { fixture.lanes.succeeded(batch) } else { fixture.lanes.failed(batch, fixture.now, 0.5) };
+            let over = if well { fixture.lanes.succeeded(batch) } else { fixture.lanes.failed(batch, &"no".into(), fixture.now, 0.5) };
             ended.extend(over.iter().map(|waiting| (waiting.event.channel.to_string(), waiting.event.time_ms)));
         }
         ended.extend(fixture.expired.iter().map(|waiting| (waiting.event.channel.to_string(), waiting.event.time_ms)));
