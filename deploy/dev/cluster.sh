@@ -57,7 +57,7 @@ FANFARE_ADMIN_TOKEN=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
 export FANFARE_ADMIN_TOKEN FANFARE_NATS_URLS=$urls FANFARE_BACKBONE_SHARDS=$shards
 export FANFARE_DRAIN_GRACE=0s FANFARE_DRAIN_DURATION=1s
 
-"$fanfare" run --role edge --role control --seed deploy/dev/apps.toml \
+"$fanfare" run --role edge --role control --role worker --seed deploy/dev/apps.toml \
     --listen 127.0.0.1:6001 --control-listen 127.0.0.1:6002 --admin-listen 127.0.0.1:6003 \
     >"$dir/edge-1.log" 2>&1 </dev/null &
 edges+=($!)
