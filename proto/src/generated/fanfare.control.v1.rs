@@ -142,7 +142,7 @@ pub struct Limits {
     /// 0 to 65536.
     #[prost(uint32, optional, tag = "10")]
     pub presence_user_info_bytes: ::core::option::Option<u32>,
-    /// Of a signed-in user, 1 to 256.
+    /// Of a signed-in user, 1 to 252.
     #[prost(uint32, optional, tag = "11")]
     pub user_id_chars: ::core::option::Option<u32>,
     /// 0 to 1000; 0 is none.

@@ -1,8 +1,8 @@
 //! The queue of webhook events: what has happened waits here until the one active worker has dealt with it.
 //!
 //! An event stays until it is acknowledged, or for [`KEPT_FOR`]: a receiver would refuse what is older anyway. What is
-//! pushed again under the same id within [`REMEMBERED_FOR`] is there once. Events come out in the order in which they
-//! were accepted.
+//! pushed again under the same id within [`REMEMBERED_FOR`] is there once; but a NATS server that restarts forgets the ids of
+//! events that were acknowledged. Events come out in the order in which they were accepted.
 
 use std::time::Duration;
 

@@ -21,6 +21,10 @@ impl OriginPattern {
         let host = host.strip_prefix("*.").unwrap_or(host);
         let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']');
         let sound = !host.is_empty() && host.bytes().all(allowed) && pattern.len() <= MAX_BYTES;
+        // Browsers leave out the port that the scheme implies.
+        let implied = [("https://", ":443"), ("http://", ":80")];
+        let implied = implied.iter().find(|(scheme, port)| pattern.starts_with(scheme) && pattern.ends_with(port));
+        let pattern = implied.and_then(|(_, port)| pattern.strip_suffix(port)).unwrap_or(&pattern).to_owned();
         if sound { Ok(Self(pattern)) } else { Err(InvalidOriginPattern) }
     }
 
@@ -62,6 +66,7 @@ mod tests {
             ("https://app.example.com", "http://app.example.com", false),
             ("https://app.example.com", "https://app.example.com:8443", false),
             ("https://app.example.com:8443", "https://app.example.com:8443", true),
+            ("https://app.example.com:443", "https://app.example.com", true),
             ("App.Example.com", "https://app.example.COM:8443", true),
             ("app.example.com", "https://app.example.com.evil.org", false),
             ("*.example.com", "https://a.b.example.com", true),

@@ -170,7 +170,8 @@ pub(crate) fn limits(given: &wire::Limits, mistakes: &mut Mistakes, at: impl Fn(
         presence_members: count!(presence_members, 1..=100_000),
         presence_user_id_chars: count!(presence_user_id_chars, 1..=256),
         presence_user_info_bytes: count!(presence_user_info_bytes, 0..=65_536),
-        user_id_chars: count!(user_id_chars, 1..=256),
+        // As the name of a channel, with what stands in front, a user id must stay within 1024 bytes.
+        user_id_chars: count!(user_id_chars, 1..=252),
         watchlist_users: count!(watchlist_users, 0..=1_000),
         cache_ttl,
         auth_timestamp_window,

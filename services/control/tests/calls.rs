@@ -379,7 +379,7 @@ async fn a_bad_field_is_named() {
         (|r| limit(r).presence_members = Some(0), "limits.presence_members: must be 1 to 100000"),
         (|r| limit(r).presence_user_id_chars = Some(257), "limits.presence_user_id_chars: must be 1 to 256"),
         (|r| limit(r).presence_user_info_bytes = Some(65_537), "limits.presence_user_info_bytes: must be 0 to 65536"),
-        (|r| limit(r).user_id_chars = Some(0), "limits.user_id_chars: must be 1 to 256"),
+        (|r| limit(r).user_id_chars = Some(0), "limits.user_id_chars: must be 1 to 252"),
         (|r| limit(r).watchlist_users = Some(1_001), "limits.watchlist_users: must be 0 to 1000"),
         (|r| limit(r).cache_ttl_seconds = Some(59), "limits.cache_ttl_seconds: must be 60 to 2592000"),
         (|r| limit(r).cache_ttl_seconds = Some(2_592_001), "limits.cache_ttl_seconds: must be 60 to 2592000"),

@@ -371,7 +371,7 @@ authorized_connections_timeout = "500ms"
         "app 1003, limits, presence_members: must be 1 to 100000",
         "app 1003, limits, cache_ttl: must be 60 to 2592000 seconds",
         "app 1003, limits, auth_timestamp_window, line 54: must be whole numbers with units of s, m, h or d",
-        "app 1003, limits, user_id_chars: must be 1 to 256",
+        "app 1003, limits, user_id_chars: must be 1 to 252",
         "app 1003, webhook #1, line 56: has no url",
         "app 1003, webhook #1, events, line 57: must not name \"rain\"; there are channel_occupied, channel_vacated",
         "app 1003, webhook #2, url, line 59: webhook url must be an absolute",

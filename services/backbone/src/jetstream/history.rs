@@ -50,9 +50,22 @@ impl JetStream {
             return Err(HistoryError::OtherEpoch { head });
         }
         if is_empty {
-            return Ok(History { records: Vec::new(), more: false, complete: true, head });
+            // What was behind the position may have expired.
+            let complete = match query.after {
+                Some(after) if after.sequence < head.sequence => self.nothing_expired(&query, after.sequence).await?,
+                Some(_) | None => true,
+            };
+            return Ok(History { records: Vec::new(), more: false, complete, head });
         }
         self.reading(query, head).await.map(Arc::unwrap_or_clone)
+    }
+
+    /// Whether every message of the channel's shard behind `after` is still there.
+    async fn nothing_expired(&self, query: &HistoryQuery, after: u64) -> Result<bool, HistoryError> {
+        let store = Store::of(query.tier).ok_or(HistoryError::NotStored)?;
+        let shard = self.shared.subjects(&query.app, &query.channel).shard;
+        let stream = self.shared.streams.get(store, shard);
+        retry(|| self.shared.nothing_expired_after(stream, after)).await
     }
 
     /// Joins the read of the same that is under way, or begins it.
@@ -157,7 +170,9 @@ impl Shared {
             return Ok(true);
         }
         let chunk = self.chunk(stream, subject, after, head).await?;
-        if chunk.anchor_found {
+        // Sequences count a whole shard: where the next one is the channel's own, nothing lies between.
+        let adjoins = chunk.messages.first().is_some_and(|first| first.sequence == after + 1);
+        if chunk.anchor_found || adjoins {
             return Ok(true);
         }
         let few = chunk.remaining < self.streams.messages_per_channel(stream.store);

@@ -133,6 +133,7 @@ impl Queue {
             held: Arc::default(),
             messages: None,
             last: 0,
+            acknowledged: 0,
             checked: Instant::now(),
         };
         let deadline = Instant::now() + self.deadline;
@@ -192,6 +193,9 @@ pub struct Consumer {
     messages: Option<pull::Stream>,
     /// What the consumer counted last.
     last: u64,
+    /// Everything up to here was acknowledged to a consumer before this one. Servers remove it one after the other, so it
+    /// may still come out here.
+    acknowledged: u64,
     /// When it was last known that nothing is missing.
     checked: Instant,
 }
@@ -200,6 +204,15 @@ impl fmt::Debug for Consumer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Consumer").field("taker", &self.taker).field("last", &self.last).finish_non_exhaustive()
     }
+}
+
+/// What has come from the consumer.
+enum Taken {
+    New(Item),
+    /// It is in hand, or will come again.
+    Old,
+    /// It should be gone.
+    Acknowledged(jetstream::Message),
 }
 
 /// Whether there is still a consumer of ours.
@@ -230,11 +243,15 @@ impl Consumer {
                 continue;
             };
             match timeout_at(self.checked + SILENCE, messages.next()).await {
-                Ok(Some(Ok(message))) => {
-                    if let Some(item) = self.take(message) {
-                        return Some(item);
+                Ok(Some(Ok(message))) => match self.take(message) {
+                    Taken::New(item) => return Some(item),
+                    Taken::Old => {}
+                    Taken::Acknowledged(message) => {
+                        if let Err(error) = message.ack().await {
+                            debug!(%error, "an event will be removed later");
+                        }
                     }
-                }
+                },
                 Ok(Some(Err(error))) => {
                     debug!(%error, "lost touch with the consumer of the webhook queue");
                     self.messages = None;
@@ -247,27 +264,31 @@ impl Consumer {
 
     /// The event, unless it is in hand already. A hole in the consumer's count is an event lost on its way here, which
     /// must not be overtaken.
-    fn take(&mut self, message: jetstream::Message) -> Option<Item> {
+    fn take(&mut self, message: jetstream::Message) -> Taken {
         let (sequence, counted) = match message.info() {
             Ok(info) => (info.stream_sequence, info.consumer_sequence),
             Err(error) => {
                 warn!(%error, "a webhook event without its place in the queue");
-                return None;
+                return Taken::Old;
             }
         };
         if counted != self.last + 1 {
             info!(expected = self.last + 1, counted, "webhook events were lost on their way; getting them again");
             self.messages = None;
-            return None;
+            return Taken::Old;
         }
         self.last = counted;
         self.checked = Instant::now();
-        let reply = message.message.reply?;
+        if sequence <= self.acknowledged {
+            return Taken::Acknowledged(message);
+        }
+        let Some(reply) = message.message.reply else { return Taken::Old };
         if self.held.lock().insert(sequence, reply).is_some() {
-            return None;
+            return Taken::Old;
         }
         let (client, held) = (self.queue.client.clone(), Arc::clone(&self.held));
-        Some(Item { client, held, sequence, payload: message.message.payload, deadline: self.queue.deadline })
+        let payload = message.message.payload;
+        Taken::New(Item { client, held, sequence, payload, deadline: self.queue.deadline })
     }
 
     /// After a silence: whether the consumer has sent more than what came.
@@ -290,6 +311,10 @@ impl Consumer {
         for name in names {
             if !take_over && !name.starts_with(&self.taker) {
                 return Ok(Standing::TakenOver);
+            }
+            // If it does not say, some of what was acknowledged last may come again.
+            if let Ok(info) = stream.consumer_info(&name).await {
+                self.acknowledged = self.acknowledged.max(info.ack_floor.stream_sequence);
             }
             stream.delete_consumer(&name).await?;
         }

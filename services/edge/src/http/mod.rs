@@ -137,7 +137,9 @@ async fn part(mut stream: Stream, patience: Duration) {
 fn visitor(shared: &Shared, headers: &HeaderMap) -> Visitor {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     // A client that claims TLS falsely deceives nobody but itself.
-    let forwarded = text("x-forwarded-proto").is_some_and(|proto| proto.eq_ignore_ascii_case("https"));
+    // Of several proxies the first, which the client talks to.
+    let first = text("x-forwarded-proto").and_then(|protos| protos.split(',').next());
+    let forwarded = first.is_some_and(|proto| proto.trim().eq_ignore_ascii_case("https"));
     Visitor { origin: text("origin").map(str::to_owned), secure: forwarded || shared.is_tls() }
 }
 
@@ -153,7 +155,7 @@ async fn answer(
     let uri = request.uri();
     let mut reply = if let Some(route) = pusher::xhr::route(uri.path(), uri.query().unwrap_or_default()) {
         fallback::answer(&shared, cut, route, request).await
-    } else if uri.path().contains("/app/") {
+    } else if uri.path().contains("/app/") && auth::signed_path(uri.path()).is_none() {
         let mut reply = reply::error(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket endpoint");
         reply.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         reply.map(Either::Left)

@@ -1,5 +1,6 @@
 //! Publishing over HTTP: checked whole, then sent; 200 only when the backbone has acknowledged everything.
 
+use std::collections::HashMap;
 use std::time::Instant;
 
 use backbone::{Publish, PublishError, Publisher};
@@ -66,16 +67,20 @@ pub(super) async fn channel_event(
 /// same connection are one record, which is stored and delivered as one, up to the size that is safe to store.
 fn records(events: &[Event], timestamp_ms: u64) -> Vec<(ChannelName, Record)> {
     let mut records: Vec<(ChannelName, Record)> = Vec::new();
+    let mut newest_of: HashMap<&ChannelName, usize> = HashMap::new();
     for event in events {
         for channel in &event.channels {
-            let newest = records.iter_mut().rev().find(|(name, _)| name == channel);
+            let newest = newest_of.get(channel).and_then(|index| records.get_mut(*index));
             let joins = |record: &Record| {
                 let bytes: usize = record.messages.iter().map(|message| message.data.len()).sum();
                 record.connection == event.exclude && bytes + event.message.data.len() <= JOINED_BYTES
             };
             match newest.filter(|(_, record)| joins(record)) {
                 Some((_, record)) => record.messages.push(event.message.clone()),
-                None => records.push((channel.clone(), record(&event.message, event.exclude.clone(), timestamp_ms))),
+                None => {
+                    newest_of.insert(channel, records.len());
+                    records.push((channel.clone(), record(&event.message, event.exclude.clone(), timestamp_ms)));
+                }
             }
         }
     }

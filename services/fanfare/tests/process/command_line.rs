@@ -23,7 +23,7 @@ fn every_mistake_is_told_with_a_usage_code() {
 fn refusals_name_what_is_missing() {
     for (arguments, sentence) in [
         (vec!["run"], "the control role needs admin.token"),
-        (vec!["run", "--role", "worker"], "the worker role arrives with webhooks"),
+        (vec!["run", "--role", "waiter"], "there are edge, control and worker"),
         (vec!["run", "--role", "edge"], "without nats.urls the backbone is in this process's memory"),
         (vec!["dev", "--nats", "nats://127.0.0.1:4222"], "fanfare dev keeps everything in memory"),
         (vec!["run", "--config", "/nowhere/at/all"], "/nowhere/at/all: "),

@@ -22,7 +22,7 @@ const SMALL: [(&str, &str); 5] = [
 fn dev_greets_serves_and_drains() {
     let mut server = Server::start(&["dev"], &[]);
     server.wait_for("app-secret");
-    assert_eq!(server.wait_until_ready_is(200), "ready\nbackbone: ready\ncontrol: ready\nedge: ready\n");
+    assert_eq!(server.wait_until_ready_is(200), "ready\nbackbone: ready\ncontrol: ready\nworker: ready\nedge: ready\n");
     let (_, metrics) = server.get("/metrics");
     for metric in ["fanfare_build_info{version=", "fanfare_backbone_up 1", "process_open_fds "] {
         assert!(metrics.contains(metric), "{metric} in\n{metrics}");

@@ -1,7 +1,7 @@
 //! Subscribing and unsubscribing.
 
 use auth::InvalidAuth;
-use channels::{Access, App, ChannelName, Key, Operation, SERVER_TO_USER};
+use channels::{Access, App, ChannelKind, ChannelName, Key, Operation, SERVER_TO_USER};
 
 use super::complaint::Complaint;
 use super::denied::{Cause, Denied};
@@ -124,6 +124,11 @@ impl Session {
     /// unsubscribed from. Does nothing if the client has left by itself.
     pub fn refuse_join(&mut self, channel: &ChannelName, app: &App, out: &mut Vec<Output>) {
         if !self.closed && self.forget(channel.as_str()).is_some() {
+            // It was let in nowhere by that.
+            let needs_authority = |name: &ChannelName| {
+                matches!(ChannelKind::of(name.as_str()).access(), Access::Private | Access::Presence)
+            };
+            self.authorized = self.user().is_some() || self.channels.iter().any(needs_authority);
             out.push(Refusal::Full(app.limits.presence_members).denial(channel.as_str()));
         }
     }
