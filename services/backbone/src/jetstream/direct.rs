@@ -32,6 +32,9 @@ pub(super) const MAX_ANSWERS: usize = 2 * MAX_SUBJECTS;
 /// The server's code for "there is no such message", as opposed to "there is no such stream".
 const NO_MESSAGE_FOUND: u32 = 10037;
 
+/// Headers of messages that mark a removal or a lapse; values of key-value subjects have neither.
+const REMOVALS: [&str; 2] = ["KV-Operation", "Nats-Marker-Reason"];
+
 /// A message as stored.
 #[derive(Clone, Debug)]
 pub(super) struct Stored {
@@ -39,6 +42,8 @@ pub(super) struct Stored {
     pub(super) sequence: u64,
     pub(super) stored_ns: i64,
     pub(super) payload: Bytes,
+    /// Of key-value subjects: whether it marks the removal or lapse of the value.
+    pub(super) removed: bool,
 }
 
 /// A batch of one subject's messages.
@@ -52,11 +57,11 @@ pub(super) struct Batch {
 /// The newest messages of several subjects, as some replica has them.
 #[derive(Debug)]
 pub(super) enum Newest {
-    /// These, each with whether it is the marker of a removal.
+    /// These.
     Found {
         /// The replica had everything up to here.
         as_of: u64,
-        entries: Vec<(Stored, bool)>,
+        entries: Vec<Stored>,
     },
     /// No subject has one.
     None,
@@ -159,10 +164,7 @@ impl Reader {
             let answer = answer.map_err(|_| ReadError::TimedOut)?.ok_or(ReadError::Closed)?;
             let header = |name: &str| answer.headers.as_ref().and_then(|headers| number(headers, name));
             match answer.status.map(|status| status.as_u16()) {
-                None => {
-                    let removed = answer.headers.as_ref().is_some_and(is_removal);
-                    entries.push((stored(answer)?, removed));
-                }
+                None => entries.push(stored(answer)?),
                 // The answer had no room for the rest.
                 Some(204) if header("Nats-Num-Pending").unwrap_or(0) > 0 => return Ok(Newest::TooMany),
                 Some(204) => {
@@ -200,13 +202,8 @@ impl Reader {
         subject: &str,
     ) -> Result<Option<(u64, Option<Bytes>)>, ReadError> {
         let request = Request { last_by_subj: Some(subject), ..Request::EMPTY };
-        let Some(message) = self.leader_message(stream, &request).await? else { return Ok(None) };
-        // Deletions and lapsed leases leave a message with headers that say so; values have none of these.
-        let headers = STANDARD.decode(&message.hdrs).map_err(|error| ReadError::Unexpected(error.to_string()))?;
-        let headers = String::from_utf8_lossy(&headers);
-        let deleted = headers.contains("KV-Operation:") || headers.contains("Nats-Marker-Reason:");
-        let stored = message.stored()?;
-        Ok(Some((stored.sequence, (!deleted).then_some(stored.payload))))
+        let newest = self.leader(stream, &request).await?;
+        Ok(newest.map(|stored| (stored.sequence, (!stored.removed).then_some(stored.payload))))
     }
 
     async fn ask(&self, stream: &str, request: &Request<'_>) -> Result<Subscriber, ReadError> {
@@ -305,7 +302,10 @@ impl LeaderMessage {
     fn stored(self) -> Result<Stored, ReadError> {
         let payload = STANDARD.decode(&self.data).map_err(|error| ReadError::Unexpected(error.to_string()))?;
         let stored_ns = parse_time(&self.time)?;
-        Ok(Stored { subject: self.subject, sequence: self.seq, stored_ns, payload: payload.into() })
+        let headers = STANDARD.decode(&self.hdrs).map_err(|error| ReadError::Unexpected(error.to_string()))?;
+        let headers = String::from_utf8_lossy(&headers);
+        let removed = REMOVALS.iter().any(|name| headers.contains(&format!("{name}:")));
+        Ok(Stored { subject: self.subject, sequence: self.seq, stored_ns, payload: payload.into(), removed })
     }
 }
 
@@ -320,12 +320,8 @@ fn stored(message: Message) -> Result<Stored, ReadError> {
     let subject = header("Nats-Subject").ok_or_else(|| missing("Nats-Subject"))?.to_owned();
     let sequence = number(&headers, "Nats-Sequence").ok_or_else(|| missing("Nats-Sequence"))?;
     let stored_ns = parse_time(header("Nats-Time-Stamp").ok_or_else(|| missing("Nats-Time-Stamp"))?)?;
-    Ok(Stored { subject, sequence, stored_ns, payload: message.payload })
-}
-
-/// Whether a key-value message with these headers marks a removal or a lapse; values have none of them.
-fn is_removal(headers: &HeaderMap) -> bool {
-    ["KV-Operation", "Nats-Marker-Reason"].iter().any(|name| headers.get(*name).is_some())
+    let removed = REMOVALS.iter().any(|name| headers.get(*name).is_some());
+    Ok(Stored { subject, sequence, stored_ns, payload: message.payload, removed })
 }
 
 /// A header that holds a number.

@@ -26,6 +26,9 @@ const EMPTY_CHECK: Duration = Duration::from_secs(1);
 const LIST_ATTEMPTS: u32 = 5;
 const LIST_PAUSE: Duration = Duration::from_millis(10);
 
+/// Entries in one page of a long listing.
+const LIST_PAGE: usize = 256;
+
 /// One bucket in JetStream.
 #[derive(Clone, Debug)]
 pub struct Kv {
@@ -146,8 +149,8 @@ impl Kv {
         self.write(key, Content::Removal, revision, Some(self.marker_ttl)).await
     }
 
-    /// From replicas that are known not to lag; from an ordered consumer, which the leader serves, if there are more
-    /// entries than a replica gives at once.
+    /// From replicas that are known not to lag; in pages, and to the end from the leader, if there are more entries than a
+    /// replica gives at once.
     pub(crate) async fn list(&self, prefix: &str) -> Result<Listing, KvError> {
         let least = self.store.stream.get_info().await.map_err(unavailable)?.state.last_sequence;
         let filter = format!("{}{prefix}.>", self.store.prefix);
@@ -157,11 +160,8 @@ impl Kv {
             }
             match self.reader.newest_of(&self.store.stream_name, &filter).await {
                 Ok(Newest::Found { as_of, entries }) if as_of >= least => {
-                    let to_entry = |(stored, removed): (Stored, bool)| {
-                        let key = stored.subject.strip_prefix(&self.store.prefix)?.to_owned();
-                        (!removed).then_some(Entry { key, value: stored.payload, revision: stored.sequence })
-                    };
-                    return Ok(Listing { as_of, entries: entries.into_iter().filter_map(to_entry).collect() });
+                    let entries = entries.into_iter().filter_map(|stored| self.entry(stored)).collect();
+                    return Ok(Listing { as_of, entries });
                 }
                 // A replica that lags does not know of any; the leader knows.
                 Ok(Newest::None) => {
@@ -174,19 +174,39 @@ impl Kv {
                 Err(error) => return Err(unavailable(error)),
             }
         }
-        self.list_by_consumer(prefix, least).await
+        self.list_by_pages(&filter, least).await
     }
 
-    async fn list_by_consumer(&self, prefix: &str, as_of: u64) -> Result<Listing, KvError> {
-        let mut watch = self.watch_keys(&format!("{prefix}.>")).await?;
-        let mut entries = BTreeMap::new();
+    /// Everything that some replica has, and from the leader what that one did not have yet.
+    async fn list_by_pages(&self, filter: &str, as_of: u64) -> Result<Listing, KvError> {
+        let stream = &self.store.stream_name;
+        let mut newest = BTreeMap::new();
+        let (mut next, mut failures) = (1, 0);
         loop {
-            match watch.next().await? {
-                WatchEvent::Put(entry) => drop(entries.insert(entry.key.clone(), entry)),
-                WatchEvent::Removed(key) => drop(entries.remove(&key)),
-                WatchEvent::Current => return Ok(Listing { as_of, entries: entries.into_values().collect() }),
+            match self.reader.batch(stream, filter, From::Sequence(next), LIST_PAGE).await {
+                Ok(batch) => {
+                    next = batch.messages.last().map_or(next, |last| last.sequence + 1);
+                    newest.extend(batch.messages.into_iter().map(|stored| (stored.subject.clone(), stored)));
+                    if batch.pending == 0 {
+                        break;
+                    }
+                }
+                Err(ReadError::TimedOut) if failures < LIST_ATTEMPTS => failures += 1,
+                Err(error) => return Err(unavailable(error)),
             }
         }
+        while let Some(stored) =
+            self.reader.leader_next(stream, filter, From::Sequence(next)).await.map_err(unavailable)?
+        {
+            next = stored.sequence + 1;
+            newest.insert(stored.subject.clone(), stored);
+        }
+        Ok(Listing { as_of, entries: newest.into_values().filter_map(|stored| self.entry(stored)).collect() })
+    }
+
+    fn entry(&self, stored: Stored) -> Option<Entry> {
+        let key = stored.subject.strip_prefix(&self.store.prefix)?.to_owned();
+        (!stored.removed).then_some(Entry { key, value: stored.payload, revision: stored.sequence })
     }
 
     async fn newest(&self, key: &str) -> Result<Option<(u64, Option<Bytes>)>, KvError> {
@@ -224,16 +244,11 @@ impl Kv {
     }
 
     pub(crate) async fn watch(&self) -> Result<Watch, KvError> {
-        self.watch_keys(">").await
-    }
-
-    async fn watch_keys(&self, pattern: &str) -> Result<Watch, KvError> {
-        let inner = self.store.watch_many_with_history([pattern]).await.map_err(|error| match error.kind() {
+        let inner = self.store.watch_many_with_history([">"]).await.map_err(|error| match error.kind() {
             WatchErrorKind::InvalidKey => KvError::InvalidKey,
             _ => unavailable(error),
         })?;
-        let filter = self.subject(pattern);
-        let mut watch = Watch { kv: self.clone(), filter, inner, in_snapshot: true, tell_current: false };
+        let mut watch = Watch { kv: self.clone(), inner, in_snapshot: true, tell_current: false };
         watch.end_snapshot_if_empty().await?;
         Ok(watch)
     }
@@ -256,8 +271,6 @@ fn unavailable(error: impl Error + Send + Sync + 'static) -> KvError {
 /// A watch over a bucket in JetStream. The library re-creates its ordered consumer after an outage.
 pub struct Watch {
     kv: Kv,
-    /// The subjects that are watched.
-    filter: String,
     inner: kv::Watch,
     /// Whether the end of the snapshot is still to be found among the entries.
     in_snapshot: bool,
@@ -300,7 +313,7 @@ impl Watch {
     /// The last entry of a snapshot says that it is the last. A bucket without entries says nothing, and one may have
     /// become empty, by leases that lapsed, just when the watch began.
     async fn end_snapshot_if_empty(&mut self) -> Result<(), KvError> {
-        if self.in_snapshot && self.kv.is_empty(&self.filter).await? {
+        if self.in_snapshot && self.kv.is_empty(&self.kv.subject(">")).await? {
             self.in_snapshot = false;
             self.tell_current = true;
         }
