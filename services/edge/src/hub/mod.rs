@@ -9,7 +9,9 @@
 
 mod cached;
 mod channel;
+mod entry;
 mod feed;
+mod keeper;
 mod presence;
 mod ring;
 mod roster;

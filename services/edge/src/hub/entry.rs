@@ -1,0 +1,114 @@
+//! Writing members into the cluster's roster, and telling their channels.
+
+use std::time::Duration;
+
+use backbone::{KvError, Publish, facts};
+use bytes::Bytes;
+use channels::{Message, PresenceAction, PresenceChange, Record, RecordKind, Tier};
+use tokio::time::Instant;
+
+use super::keeper::{Change, Step};
+use super::{Channel, Hub};
+use crate::clock;
+
+/// First and longest pause before a failed write is tried again.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+impl Hub {
+    /// Writes one step into the roster, and tells the channel. Gives the revision, or nothing if that did not succeed in
+    /// time.
+    pub(super) async fn take_step(&self, channel: &Channel, step: &Step) -> Option<u64> {
+        let (edge, action, info) = match &step.change {
+            Change::Enter { edge, info } => (edge, PresenceAction::Enter, info.clone()),
+            Change::Leave(written) => (&written.edge, PresenceAction::Leave, Bytes::new()),
+        };
+        let key = facts::roster_key(&channel.app, &channel.name, edge, &step.member);
+        let mut pause = BACKOFF.0;
+        let mut revision = None;
+        let begun = Instant::now();
+        loop {
+            if revision.is_none() {
+                let written = match &step.change {
+                    Change::Enter { info, .. } => {
+                        self.write_entry(&key, facts::encode_member(&channel.name, &step.member, info)).await
+                    }
+                    Change::Leave(written) => self.remove_entry(&key, written.revision).await,
+                };
+                match written {
+                    Ok(written) => revision = Some(written),
+                    Err(error) => {
+                        let error = &error as &dyn std::error::Error;
+                        tracing::debug!(error, channel = %channel.name, "a member could not be written yet");
+                    }
+                }
+            }
+            if let Some(sequence) = revision {
+                let change = PresenceChange { edge: edge.clone(), sequence, action };
+                if self.tell_change(channel, step, change, &info).await {
+                    return revision;
+                }
+            }
+            // Somebody waits for an entry; a departure has all the time there is.
+            if action == PresenceAction::Enter && begun.elapsed() >= self.settings.attach_timeout {
+                return None;
+            }
+            tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+            pause = (pause * 2).min(BACKOFF.1);
+        }
+    }
+
+    /// Writes an entry that must not be there yet: should an attempt be delivered late, when its member has long left, it
+    /// must not bring it back.
+    async fn write_entry(&self, key: &str, value: Bytes) -> Result<u64, KvError> {
+        match self.roster.create(key, value.clone()).await {
+            Err(KvError::Exists) => match self.roster.get(key).await? {
+                // An earlier attempt, whose answer was lost.
+                Some(entry) if entry.value == value => Ok(entry.revision),
+                Some(entry) => self.roster.update(key, value, entry.revision).await,
+                None => Err(KvError::Conflict),
+            },
+            result => result,
+        }
+    }
+
+    /// Removes the entry as it stands at `revision`, or as it is if that is not known. Nothing else: an attempt that is
+    /// delivered late must not remove what was written since.
+    async fn remove_entry(&self, key: &str, revision: Option<u64>) -> Result<u64, KvError> {
+        let known = match revision {
+            Some(revision) => self.roster.remove(key, Some(revision)).await,
+            None => Err(KvError::Conflict),
+        };
+        match known {
+            Err(KvError::Conflict | KvError::Exists) => match self.roster.get(key).await? {
+                Some(entry) => self.roster.remove(key, Some(entry.revision)).await,
+                // An earlier attempt, whose answer was lost, or nothing was ever written.
+                None => match self.roster.revision(key).await? {
+                    Some(revision) => Ok(revision),
+                    None => self.roster.remove(key, None).await,
+                },
+            },
+            result => result,
+        }
+    }
+
+    /// Publishes the change on the channel.
+    async fn tell_change(&self, channel: &Channel, step: &Step, change: PresenceChange, info: &Bytes) -> bool {
+        let tier = self.tier(channel);
+        let record = Record {
+            kind: RecordKind::Presence(change.clone()),
+            connection: Some(step.member.connection.clone()),
+            client: Some(step.member.user.clone()),
+            timestamp_ms: clock::unix_ms(),
+            messages: vec![Message { name: None, data: info.clone(), encoding: String::new(), extras: Bytes::new() }],
+        };
+        let (app, name) = (channel.app.clone(), channel.name.clone());
+        let publish = Publish { app, channel: name, tier, record, idempotency: None };
+        let published = self.backbone.publish(publish).await;
+        if published.is_ok() && tier == Tier::Ephemeral {
+            // Nobody repairs what is lost on the way, so it does not have to come back to count here.
+            let mut state = channel.state();
+            channel.apply_presence(self, &mut state, &change, step.member.clone(), info.clone());
+        }
+        published.is_ok()
+    }
+}
