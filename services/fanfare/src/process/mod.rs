@@ -15,7 +15,7 @@ use std::time::Duration;
 use backbone::registry::{Apps, Registry};
 use control::seed::{Seed, SeedError};
 use telemetry::admin::{self, Admin};
-use telemetry::{Exporter, LogFilter, Readiness};
+use telemetry::{Check, Exporter, LogFilter, Readiness};
 
 use self::listeners::{BindError, Listeners};
 use self::signals::Signals;
@@ -118,11 +118,13 @@ impl Process {
         let (listeners, settings) = Listeners::bind(settings).await?;
         let readiness = Readiness::new();
         let mut process = Self { settings, readiness, signals, roles: Tasks::default(), background: Tasks::default() };
+        // Before anybody can ask: without any check the answer would be yes.
+        let check = process.readiness.check("backbone");
         let admin = Admin { exporter, readiness: process.readiness.clone(), log_filter, version };
         process.background.spawn("the admin listener", |stop| async move {
             admin::serve(listeners.admin, admin, stop.cancelled_owned()).await;
         });
-        let started = process.start(listeners.edge, listeners.control, seed, greeting).await;
+        let started = process.start(check, listeners.edge, listeners.control, seed, greeting).await;
         match started {
             Ok(Some(())) => process.until_stopped().await,
             // Told to stop before there was anything to drain.
@@ -141,12 +143,12 @@ impl Process {
     /// From the backbone to the roles. `None` if a signal came first.
     async fn start(
         &mut self,
+        check: Check,
         edge: Option<tokio::net::TcpListener>,
         control: Option<tokio::net::TcpListener>,
         seed: Option<Seed>,
         greeting: Option<Greeting>,
     ) -> Result<Option<()>, RunError> {
-        let check = self.readiness.check("backbone");
         let backbone = tokio::select! {
             backbone = connect::connect(&self.settings, &check) => backbone?,
             () = self.signals.stop() => return Ok(None),
@@ -161,8 +163,6 @@ impl Process {
         }
         let apps = Apps::watch(registry);
         self.background.spawn("the watch over apps", |stop| apps.run(stop));
-        let monitored = (backbone.clone(), apps.clone());
-        self.background.spawn("the monitor", |stop| monitor::run(monitored.0, monitored.1, check, stop));
         if let Some(listener) = control {
             roles::control(&mut self.roles, &self.settings, listener, &backbone, &self.readiness)?;
         }
@@ -171,11 +171,15 @@ impl Process {
             roles::worker(&mut self.roles, &self.settings, backbone, apps, &self.readiness)?;
         }
         if let Some(listener) = edge {
-            roles::edge(&mut self.roles, &self.settings, listener, backbone, apps.clone(), &self.readiness)?;
-            if let Some(greeting) = greeting {
-                apps.ready().await;
-                crate::print(&greeting(&self.settings, seed.as_ref()));
-            }
+            let (backbone, apps) = (backbone.clone(), apps.clone());
+            roles::edge(&mut self.roles, &self.settings, listener, backbone, apps, &self.readiness)?;
+        }
+        // It says that the backbone is ready, so it comes when all roles have checks of their own.
+        let monitored = apps.clone();
+        self.background.spawn("the monitor", |stop| monitor::run(backbone, monitored, check, stop));
+        if let Some(greeting) = greeting {
+            apps.ready().await;
+            crate::print(&greeting(&self.settings, seed.as_ref()));
         }
         Ok(Some(()))
     }
