@@ -19,6 +19,7 @@ pub(crate) fn app() -> App {
         keys: vec![Key {
             name: KeyName::new(KEY).unwrap(),
             secret: Secret::new(SECRET).unwrap(),
+            previous: None,
             capability: Capability::all(),
             created_ms: 0,
         }],

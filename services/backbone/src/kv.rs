@@ -25,6 +25,14 @@ pub enum Bucket {
     Announced,
     /// Webhook events that could not be delivered, by app.
     DeadLetters,
+    /// Tokens of those who administer the cluster.
+    Access,
+    /// Who changed what; entries vanish by themselves.
+    Audit,
+    /// What apps have used, by time.
+    Usage,
+    /// What the control plane knows of the cluster as a whole, and what it has to remember for a while.
+    Cluster,
 }
 
 /// How long the marker of a removed key stays, for watchers that are away at that moment.
@@ -36,7 +44,7 @@ const SHORT_MARKER_TTL: Duration = Duration::from_secs(2 * 60);
 
 impl Bucket {
     /// Every bucket.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::Meta,
         Self::Apps,
         Self::Leases,
@@ -45,6 +53,10 @@ impl Bucket {
         Self::Commands,
         Self::Announced,
         Self::DeadLetters,
+        Self::Access,
+        Self::Audit,
+        Self::Usage,
+        Self::Cluster,
     ];
 
     /// The bucket's name in the backbone.
@@ -58,14 +70,24 @@ impl Bucket {
             Self::Commands => "fanfare-commands",
             Self::Announced => "fanfare-announced",
             Self::DeadLetters => "fanfare-dead-letters",
+            Self::Access => "fanfare-access",
+            Self::Audit => "fanfare-audit",
+            Self::Usage => "fanfare-usage",
+            Self::Cluster => "fanfare-cluster",
         }
     }
 
     /// How long the marker of a removed key stays.
     pub(crate) fn marker_ttl(self) -> Duration {
         match self {
-            Self::Meta | Self::Apps | Self::Leases | Self::Occupancy => MARKER_TTL,
-            Self::Roster | Self::Commands | Self::Announced | Self::DeadLetters => SHORT_MARKER_TTL,
+            Self::Meta | Self::Apps | Self::Leases | Self::Occupancy | Self::Access => MARKER_TTL,
+            Self::Roster
+            | Self::Commands
+            | Self::Announced
+            | Self::DeadLetters
+            | Self::Audit
+            | Self::Usage
+            | Self::Cluster => SHORT_MARKER_TTL,
         }
     }
 }

@@ -4,7 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Capability, ChannelKind, ChannelName, Limits, Namespaces, OriginPattern, Quota, Tier, Webhook};
+use crate::{
+    Capability, ChannelKind, ChannelName, Limits, Namespaces, OriginPattern, Quota, SlowConsumers, Tier, Webhook,
+    WebhookEvent,
+};
 
 /// Longest app id in bytes; with the channel token it keeps subjects below 256 bytes.
 const MAX_APP_ID_BYTES: usize = 32;
@@ -116,10 +119,29 @@ pub struct Key {
     pub name: KeyName,
     /// What signs.
     pub secret: Secret,
+    /// What signed before the last rotation, and still does for a while.
+    pub previous: Option<PreviousSecret>,
     /// What it allows.
     pub capability: Capability,
     /// When it was made, milliseconds since the Unix epoch.
     pub created_ms: u64,
+}
+
+/// The secret that a key had before it was rotated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PreviousSecret {
+    /// The secret.
+    pub secret: Secret,
+    /// Until when it signs, milliseconds since the Unix epoch.
+    pub until_ms: u64,
+}
+
+impl Key {
+    /// The secrets that sign at `now_ms`, newest first.
+    pub fn secrets(&self, now_ms: u64) -> impl Iterator<Item = &Secret> {
+        let previous = self.previous.as_ref().filter(|previous| now_ms < previous.until_ms);
+        std::iter::once(&self.secret).chain(previous.map(|previous| &previous.secret))
+    }
 }
 
 /// Switches of the Pusher surface.
@@ -212,6 +234,29 @@ impl App {
             Tier::Ephemeral | Tier::Recoverable => Tier::Persistent { retention: cached },
         }
     }
+
+    /// Whether clients may send client events to `channel`.
+    pub fn client_events(&self, channel: &ChannelName) -> bool {
+        let rule = self.namespaces.rule(channel.as_str());
+        rule.and_then(|rule| rule.client_events).unwrap_or(self.pusher.client_events)
+    }
+
+    /// Most distinct users in `channel`, if it is a presence channel.
+    pub fn presence_members(&self, channel: &ChannelName) -> usize {
+        let rule = self.namespaces.rule(channel.as_str());
+        rule.and_then(|rule| rule.presence_members).unwrap_or(self.limits.presence_members)
+    }
+
+    /// What becomes of subscribers of `channel` that do not read fast enough.
+    pub fn slow_consumers(&self, channel: &ChannelName) -> SlowConsumers {
+        self.namespaces.rule(channel.as_str()).map(|rule| rule.slow_consumers).unwrap_or_default()
+    }
+
+    /// Whether webhooks that ask for it are told of `event` in `channel`.
+    pub fn tells_webhooks(&self, channel: &ChannelName, event: WebhookEvent) -> bool {
+        let rule = self.namespaces.rule(channel.as_str());
+        rule.and_then(|rule| rule.webhook_events).is_none_or(|events| events.contains(event))
+    }
 }
 
 #[cfg(test)]
@@ -236,6 +281,23 @@ mod tests {
         for name in ["", "a:b", "a b", "a/b", "ключ", &"k".repeat(129)] {
             assert_eq!(KeyName::new(name), Err(InvalidKeyName), "{name}");
         }
+    }
+
+    #[test]
+    fn a_previous_secret_signs_until_its_end() {
+        let secret = |text| Secret::new(text).unwrap();
+        let mut key = Key {
+            name: KeyName::new("k").unwrap(),
+            secret: secret("new"),
+            previous: None,
+            capability: Capability::all(),
+            created_ms: 0,
+        };
+        let signing = |key: &Key, now| key.secrets(now).map(|secret| secret.expose().to_owned()).collect::<Vec<_>>();
+        assert_eq!(signing(&key, 0), ["new"]);
+        key.previous = Some(PreviousSecret { secret: secret("old"), until_ms: 10 });
+        assert_eq!(signing(&key, 9), ["new", "old"]);
+        assert_eq!(signing(&key, 10), ["new"]);
     }
 
     #[test]

@@ -20,15 +20,15 @@ mod shard;
 mod token;
 mod webhook;
 
-pub use app::{App, AppId, InvalidAppId, InvalidKeyName, Key, KeyName, PusherSettings, Secret};
+pub use app::{App, AppId, InvalidAppId, InvalidKeyName, Key, KeyName, PreviousSecret, PusherSettings, Secret};
 pub use capability::{Capability, InvalidCapability, Operation};
 pub use edge::{EdgeId, InvalidEdgeId};
 pub use identity::{ClientId, ConnectionId, InvalidIdentity};
 pub use kind::{Access, ChannelKind, SERVER_TO_USER};
-pub use limits::{Limits, Quota};
+pub use limits::{Limits, Quota, QuotaKind};
 pub use message::{Message, Record, RecordKind};
 pub use name::{ChannelName, InvalidChannelName, MAX_CHANNEL_NAME_BYTES};
-pub use namespace::{DEFAULT_RETENTION, InvalidNamespaces, Namespace, Namespaces, Tier};
+pub use namespace::{DEFAULT_RETENTION, InvalidNamespaces, Namespace, Namespaces, SlowConsumers, Tier};
 pub use origin::{InvalidOriginPattern, OriginPattern};
 pub use position::{Epoch, EventPosition, InvalidPosition, Position};
 pub use presence::{Member, PresenceAction, PresenceChange, Roster, RosterEntry, Transition};

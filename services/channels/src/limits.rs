@@ -58,9 +58,70 @@ impl Default for Limits {
     }
 }
 
-/// Quotas of an app. `None` is no limit.
+/// Quotas of an app, over the whole cluster. `None` is no limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Quota {
-    /// Connections at one time. Enforced per node until shares are computed across the cluster.
+    /// Connections at one time.
     pub connections: Option<u64>,
+    /// Occupied channels at one time, each counted once wherever its subscribers are.
+    pub channels: Option<u64>,
+    /// Messages published in a second, by whatever way; a message to several channels counts for each.
+    pub messages_in_per_second: Option<u64>,
+    /// Messages delivered to subscribers in a second.
+    pub messages_out_per_second: Option<u64>,
+    /// Bytes stored in persistent channels.
+    pub history_bytes: Option<u64>,
+    /// Connections that are members of presence channels, over all channels.
+    pub presence_members: Option<u64>,
+    /// Webhook requests in a second; what is over waits.
+    pub webhooks_per_second: Option<u64>,
+}
+
+/// What an app is limited in. A refusal names one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum QuotaKind {
+    /// [`Quota::connections`].
+    Connections,
+    /// [`Quota::channels`].
+    Channels,
+    /// [`Quota::messages_in_per_second`].
+    MessagesIn,
+    /// [`Quota::messages_out_per_second`].
+    MessagesOut,
+    /// [`Limits::event_data_bytes`].
+    MessageSize,
+    /// [`Quota::history_bytes`].
+    HistoryBytes,
+    /// [`Quota::presence_members`].
+    PresenceMembers,
+    /// [`Quota::webhooks_per_second`].
+    Webhooks,
+}
+
+impl QuotaKind {
+    /// Every kind, in the order of their declaration.
+    pub const ALL: [Self; 8] = [
+        Self::Connections,
+        Self::Channels,
+        Self::MessagesIn,
+        Self::MessagesOut,
+        Self::MessageSize,
+        Self::HistoryBytes,
+        Self::PresenceMembers,
+        Self::Webhooks,
+    ];
+
+    /// Its name in refusals, metrics and usage.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::Channels => "channels",
+            Self::MessagesIn => "messages_in",
+            Self::MessagesOut => "messages_out",
+            Self::MessageSize => "message_size",
+            Self::HistoryBytes => "history_bytes",
+            Self::PresenceMembers => "presence_members",
+            Self::Webhooks => "webhooks",
+        }
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::WebhookEvents;
+
 /// How long a persistent channel's history is kept when its rule names no retention.
 pub const DEFAULT_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -32,6 +34,38 @@ pub struct Namespace {
     pub prefix: String,
     /// What the backbone promises.
     pub tier: Tier,
+    /// Whether clients may send client events; `None` for what the app says.
+    pub client_events: Option<bool>,
+    /// Most distinct users in one presence channel; `None` for what the app's limits say.
+    pub presence_members: Option<usize>,
+    /// What becomes of a subscriber that does not read fast enough.
+    pub slow_consumers: SlowConsumers,
+    /// Of what webhooks are told; `None` for whatever they ask for.
+    pub webhook_events: Option<WebhookEvents>,
+}
+
+/// What becomes of a connection whose queue is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum SlowConsumers {
+    /// It is closed, and catches up when it comes back.
+    #[default]
+    Disconnect,
+    /// Of each channel under the rule it keeps only what is newest, and is told of the gap.
+    KeepLatest,
+}
+
+impl Namespace {
+    /// A rule that says nothing but the tier.
+    pub fn new(prefix: &str, tier: Tier) -> Self {
+        Self {
+            prefix: prefix.to_owned(),
+            tier,
+            client_events: None,
+            presence_members: None,
+            slow_consumers: SlowConsumers::default(),
+            webhook_events: None,
+        }
+    }
 }
 
 /// An app's namespaces. The longest matching prefix decides.
@@ -69,9 +103,14 @@ impl Namespaces {
         Ok(Self(namespaces))
     }
 
+    /// The rule for `channel`, if there is one.
+    pub fn rule(&self, channel: &str) -> Option<&Namespace> {
+        self.0.iter().find(|rule| channel.starts_with(&rule.prefix))
+    }
+
     /// The tier of `channel`.
     pub fn tier(&self, channel: &str) -> Tier {
-        self.0.iter().find(|rule| channel.starts_with(&rule.prefix)).map(|rule| rule.tier).unwrap_or_default()
+        self.rule(channel).map(|rule| rule.tier).unwrap_or_default()
     }
 
     /// The rules, longest prefix first.
@@ -85,7 +124,7 @@ mod tests {
     use super::*;
 
     fn rule(prefix: &str, tier: Tier) -> Namespace {
-        Namespace { prefix: prefix.to_owned(), tier }
+        Namespace::new(prefix, tier)
     }
 
     #[test]

@@ -98,6 +98,7 @@ impl WantedKey {
         Key {
             name: self.name.clone().unwrap_or_else(|| made_up::key_name(id)),
             secret: self.secret.clone().unwrap_or_else(made_up::secret),
+            previous: None,
             capability: self.capability.clone(),
             created_ms: now_ms,
         }

@@ -129,7 +129,7 @@ pub(crate) fn quota(connections: Option<u64>) -> Checked<Quota> {
     if connections == Some(0) {
         return Err("must be at least 1; leave it out for no limit, or disable the app".to_owned());
     }
-    Ok(Quota { connections })
+    Ok(Quota { connections, ..Quota::default() })
 }
 
 /// Checks limits; `at` makes a field's place of its name in `control.proto`.

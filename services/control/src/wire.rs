@@ -218,7 +218,7 @@ pub(crate) fn read_namespaces(namespaces: Vec<wire::Namespace>, mistakes: &mut M
                 None
             }
         };
-        rules.extend(prefix.zip(tier).map(|(prefix, tier)| Namespace { prefix, tier }));
+        rules.extend(prefix.zip(tier).map(|(prefix, tier)| Namespace::new(&prefix, tier)));
     }
     mistakes.keep("namespaces", check::namespaces(rules)).unwrap_or_default()
 }

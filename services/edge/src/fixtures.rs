@@ -20,6 +20,7 @@ pub(crate) fn app() -> App {
     let key = Key {
         name: KeyName::new("app-key").unwrap(),
         secret: Secret::new("app-secret").unwrap(),
+        previous: None,
         capability: Capability::all(),
         created_ms: 1,
     };
@@ -31,7 +32,7 @@ pub(crate) fn app() -> App {
         pusher: PusherSettings { client_events: true, ..PusherSettings::default() },
         limits: Limits::default(),
         quota: Quota::default(),
-        namespaces: Namespaces::new(vec![Namespace { prefix: "tick-".to_owned(), tier: Tier::Ephemeral }]).unwrap(),
+        namespaces: Namespaces::new(vec![Namespace::new("tick-", Tier::Ephemeral)]).unwrap(),
         webhooks: Vec::new(),
     }
 }

@@ -126,7 +126,7 @@ pub(super) fn decode(id: &AppId, value: &[u8], revision: u64) -> Result<Register
         let created_ms = key.created_ms;
         if key.revoked_ms == 0 {
             let secret = Secret::new(&key.secret).ok_or_else(|| Unreadable::NoSecret(name.clone()))?;
-            keys.push(Key { name, secret, capability, created_ms });
+            keys.push(Key { name, secret, previous: None, capability, created_ms });
         } else {
             revoked.push(RevokedKey { name, capability, created_ms, revoked_ms: key.revoked_ms });
         }
@@ -139,7 +139,7 @@ pub(super) fn decode(id: &AppId, value: &[u8], revision: u64) -> Result<Register
         keys,
         pusher: settings::read_pusher(stored.pusher.unwrap_or_default())?,
         limits: settings::read_limits(stored.limits.unwrap_or_default()),
-        quota: Quota { connections: stored.quota.unwrap_or_default().connections },
+        quota: Quota { connections: stored.quota.unwrap_or_default().connections, ..Quota::default() },
         namespaces: Namespaces::new(namespaces)?,
         webhooks: webhooks::read(stored.webhooks)?,
     };
@@ -175,5 +175,5 @@ fn read_namespace(stored: stored_app::Namespace) -> Result<Namespace, Unreadable
         }
         Err(_) => return Err(Unreadable::Tier(stored.tier)),
     };
-    Ok(Namespace { prefix: stored.prefix, tier })
+    Ok(Namespace::new(&stored.prefix, tier))
 }

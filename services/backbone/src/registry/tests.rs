@@ -29,7 +29,7 @@ fn name(name: &str) -> KeyName {
 
 fn key(key: &str) -> Key {
     let secret = Secret::new("secret-of-a-key").unwrap();
-    Key { name: name(key), secret, capability: Capability::all(), created_ms: 5 }
+    Key { name: name(key), secret, previous: None, capability: Capability::all(), created_ms: 5 }
 }
 
 fn app(app: &str, keys: &[&str]) -> App {
@@ -77,7 +77,7 @@ mod stored_form {
         let capability = Capability::new([("chat:*".to_owned(), ["publish", "subscribe"])]).unwrap();
         let persistent = Tier::Persistent { retention: Duration::from_secs(3600) };
         let rules = [("a", Tier::Ephemeral), ("b", Tier::Recoverable), ("c", persistent)];
-        let rules = rules.map(|(prefix, tier)| Namespace { prefix: prefix.to_owned(), tier });
+        let rules = rules.map(|(prefix, tier)| Namespace::new(prefix, tier));
         let mut full = app("1001", &["k1"]);
         full.keys[0].capability = capability.clone();
         full.enabled = false;
@@ -317,7 +317,7 @@ mod apps_and_revisions {
     async fn an_app_that_is_too_large_is_refused() {
         let registry = registry();
         registry.create(app("1", &[]), 0).await.unwrap();
-        let prefix = |n: usize| Namespace { prefix: format!("{n:0>1000}"), tier: Tier::Ephemeral };
+        let prefix = |n: usize| Namespace::new(&format!("{n:0>1000}"), Tier::Ephemeral);
         let namespaces = Some(Namespaces::new((0..600).map(prefix).collect()).unwrap());
         let refused = registry.update(&id("1"), None, &AppChange { namespaces, ..AppChange::default() }).await;
         assert!(matches!(refused, Err(RegistryError::TooLarge(_))), "{refused:?}");
@@ -327,7 +327,7 @@ mod apps_and_revisions {
     #[tokio::test]
     async fn a_page_of_large_apps_is_short() {
         let registry = registry();
-        let prefix = |n: usize| Namespace { prefix: format!("{n:0>1000}"), tier: Tier::Ephemeral };
+        let prefix = |n: usize| Namespace::new(&format!("{n:0>1000}"), Tier::Ephemeral);
         let namespaces = Namespaces::new((0..400).map(prefix).collect()).unwrap();
         for n in ["1", "2", "3"] {
             registry.create(App { namespaces: namespaces.clone(), ..app(n, &[]) }, 0).await.unwrap();

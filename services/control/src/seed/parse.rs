@@ -111,7 +111,7 @@ fn key(
         None => Some(Capability::all()),
     };
     fields.finish(report);
-    Some(Key { name: name?, secret: secret?, capability: capability?, created_ms: 0 })
+    Some(Key { name: name?, secret: secret?, previous: None, capability: capability?, created_ms: 0 })
 }
 
 fn capability(field: &Field<'_>, report: &mut Report<'_>) -> Option<Capability> {

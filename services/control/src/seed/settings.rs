@@ -128,5 +128,5 @@ fn namespace(mut fields: Fields<'_>, span: std::ops::Range<usize>, report: &mut 
         field.refuse(report, "is only for tier \"persistent\"");
     }
     fields.finish(report);
-    Some(Namespace { prefix: prefix?, tier: tier? })
+    Some(Namespace::new(&prefix?, tier?))
 }

@@ -254,7 +254,7 @@ async fn a_new_tier_is_told_as_a_gap() {
     let peer = f.peer(1, 1 << 20);
     let _subscription = f.subscribe(&peer, "a");
     next(&peer).await;
-    let rules = vec![Namespace { prefix: "a".to_owned(), tier: Tier::Ephemeral }];
+    let rules = vec![Namespace::new("a", Tier::Ephemeral)];
     let change = AppChange { namespaces: Some(Namespaces::new(rules).unwrap()), ..AppChange::default() };
     let mut changed = f.world.apps.changed();
     changed.mark_unchanged();

@@ -107,7 +107,7 @@ fn old_clients_are_told_why_before_every_close() {
 
     let mut missed = node.client_at("/app/app-key?protocol=5");
     missed.subscribe("room");
-    let rules = vec![channels::Namespace { prefix: "room".to_owned(), tier: channels::Tier::Ephemeral }];
+    let rules = vec![channels::Namespace::new("room", channels::Tier::Ephemeral)];
     let namespaces = Some(channels::Namespaces::new(rules).unwrap());
     let change = backbone::registry::AppChange { namespaces, ..Default::default() };
     let registry = node.world.registry.clone();

@@ -170,6 +170,7 @@ fn the_app(id: &AppId, webhooks: Vec<Webhook>) -> App {
     let key = |name: &str, secret: &str| Key {
         name: KeyName::new(name).unwrap(),
         secret: Secret::new(secret).unwrap(),
+        previous: None,
         capability: Capability::all(),
         created_ms: 1,
     };
