@@ -10,18 +10,35 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Each crate with the crates of ours that it may depend on.
-const ALLOWED: [(&str, &[&str]); 12] = [
+const ALLOWED: [(&str, &[&str]); 14] = [
     ("channels", &[]),
     ("proto", &[]),
     ("telemetry", &[]),
     ("testkit", &[]),
     ("auth", &["channels"]),
+    ("metering", &["channels"]),
     ("pusher", &["auth", "channels"]),
-    ("backbone", &["channels", "proto", "telemetry"]),
-    ("control", &["auth", "backbone", "channels", "proto", "telemetry"]),
-    ("edge", &["auth", "backbone", "channels", "proto", "pusher", "telemetry"]),
-    ("worker", &["auth", "backbone", "channels", "proto", "telemetry"]),
-    ("fanfare", &["auth", "backbone", "channels", "control", "edge", "proto", "pusher", "telemetry", "worker"]),
+    ("backbone", &["channels", "metering", "proto", "telemetry"]),
+    ("agent", &["backbone", "channels", "metering", "proto", "telemetry"]),
+    ("control", &["auth", "backbone", "channels", "metering", "proto", "telemetry"]),
+    ("edge", &["agent", "auth", "backbone", "channels", "metering", "proto", "pusher", "telemetry"]),
+    ("worker", &["agent", "auth", "backbone", "channels", "metering", "proto", "telemetry"]),
+    (
+        "fanfare",
+        &[
+            "agent",
+            "auth",
+            "backbone",
+            "channels",
+            "control",
+            "edge",
+            "metering",
+            "proto",
+            "pusher",
+            "telemetry",
+            "worker",
+        ],
+    ),
     ("loadtest", &["auth", "channels"]),
 ];
 
@@ -29,14 +46,14 @@ const ALLOWED: [(&str, &[&str]); 12] = [
 const CONFINED: [(&str, &[&str]); 6] = [
     ("async-nats", &["backbone"]),
     ("tungstenite", &["edge", "loadtest"]),
-    ("tonic", &["control", "fanfare", "proto"]),
+    ("tonic", &["agent", "control", "fanfare", "proto"]),
     ("hyper", &["edge", "telemetry", "loadtest", "worker"]),
     ("clap", &["fanfare", "loadtest"]),
     ("rustls", &["edge", "fanfare", "worker"]),
 ];
 
 /// Crates that know no runtime, no clock and no socket.
-const PURE: [&str; 3] = ["channels", "auth", "pusher"];
+const PURE: [&str; 4] = ["channels", "auth", "metering", "pusher"];
 const RUNTIMES: [&str; 6] = ["tokio", "tokio-util", "hyper", "async-nats", "tonic", "futures-util"];
 
 /// What each workspace crate depends on, development dependencies left out.
