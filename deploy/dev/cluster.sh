@@ -53,8 +53,9 @@ for n in 1 2 3; do
     servers+=($!)
 done
 
-FANFARE_ADMIN_TOKEN=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
-export FANFARE_ADMIN_TOKEN FANFARE_NATS_URLS=$urls FANFARE_BACKBONE_SHARDS=$shards
+# Secrets are in files that only their owner reads: the environment of a process can be looked at, and a terminal, too.
+(umask 077 && "$fanfare" config new-key >"$dir/cluster.key" && "$fanfare" config new-key >"$dir/admin.token")
+export FANFARE_ADMIN_TOKEN_FILE=$dir/admin.token FANFARE_CLUSTER_KEY_FILE=$dir/cluster.key FANFARE_NATS_URLS=$urls FANFARE_BACKBONE_SHARDS=$shards
 export FANFARE_DRAIN_GRACE=0s FANFARE_DRAIN_DURATION=1s
 
 "$fanfare" run --role edge --role control --role worker --seed deploy/dev/apps.toml \
@@ -100,7 +101,7 @@ cat <<TEXT
   edges           http://127.0.0.1:6001   http://127.0.0.1:6011
   health          http://127.0.0.1:6003/readyz   http://127.0.0.1:6013/readyz
   control plane   127.0.0.1:6002
-  admin token     $FANFARE_ADMIN_TOKEN
+  admin token     in target/cluster/admin.token
   NATS            $urls
   app             id 1001, key app-key, secret app-secret
 
@@ -108,6 +109,9 @@ cat <<TEXT
     BODY='{"name":"greeting","channel":"hello","data":"{\"text\":\"hi\"}"}'
     curl -d "\$BODY" "\$($fanfare token sign-request --url http://127.0.0.1:6011 \\
       --app 1001 --key app-key --secret app-secret --body "\$BODY")"
+
+  look at it:
+    $fanfare admin doctor --token-file target/cluster/admin.token
 
   Ctrl-C ends everything.
 

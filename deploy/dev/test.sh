@@ -70,6 +70,17 @@ install_browser() {
     apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium
 }
 
+# Tests that have processes disagree about the time preload it.
+install_faketime() {
+    ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 && return 0
+    if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+        echo "test: found no libfaketime; install it" >&2
+        return 1
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq && apt-get install -y -qq --no-install-recommends libfaketime
+}
+
 # Who brings programs of their own needs no others.
 [ -n "${NATS_SERVER:-}" ] || step nats deploy/dev/tools.sh nats
 [ -n "${FANFARE_TEST_PYTHON:-}" ] || step python deploy/dev/tools.sh pusher
@@ -79,6 +90,7 @@ export CARGO_TERM_COLOR=never NO_COLOR=1
 
 step npm deploy/dev/clients.sh
 step browser install_browser
+step faketime install_faketime
 # One build for everything. Tests of the binary's own package need the binary, so it is built here with them.
 step build cargo test --workspace --no-run
 suite rust cargo test --workspace --no-fail-fast

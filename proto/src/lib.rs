@@ -3,6 +3,10 @@
 //! `tests/generated.rs` regenerates them and fails if they differ; `FANFARE_BLESS=1 cargo test -p proto` writes them.
 //! These are wire types: domain types live in `channels`, and each crate converts at its own boundary.
 
+pub mod json;
+
+pub use prost_types::FieldMask;
+
 /// What is stored in, and sent through, the backbone.
 pub mod backbone {
     include!("generated/fanfare.backbone.v1.rs");

@@ -3,13 +3,18 @@
 use std::path::Path;
 use std::{env, fs};
 
-use prost_types::FileDescriptorSet;
+use protox::Compiler;
 
 const FILES: [&str; 3] = ["fanfare.backbone.v1.rs", "fanfare.control.v1.rs", "control.descriptors.bin"];
 
-fn compile(file: &str) -> FileDescriptorSet {
+fn compile(file: &str) -> Compiler {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    protox::compile([root.join(file)], [root]).unwrap_or_else(|error| panic!("{file}: {error}"))
+    let mut compiler = Compiler::new([root]).unwrap();
+    compiler.include_source_info(true).include_imports(true);
+    if let Err(error) = compiler.open_file(root.join(file)) {
+        panic!("{file}: {error}");
+    }
+    compiler
 }
 
 fn generate(out: &Path) {
@@ -18,15 +23,15 @@ fn generate(out: &Path) {
         .bytes(".fanfare.backbone.v1")
         .build_client(false)
         .build_server(false)
-        .compile_fds(compile("backbone.proto"))
+        .compile_fds(compile("backbone.proto").file_descriptor_set())
         .unwrap();
-    tonic_prost_build::configure()
-        .out_dir(out)
-        .file_descriptor_set_path(out.join("control.descriptors.bin"))
-        .compile_fds(compile("control.proto"))
-        .unwrap();
-    let descriptors = prost::Message::encode_to_vec(&compile("control.proto"));
-    fs::write(out.join("control.descriptors.bin"), descriptors).unwrap();
+    let control = compile("control.proto");
+    // Every message knows its name, by which its JSON form finds its descriptor.
+    let mut names = tonic_prost_build::Config::new();
+    names.enable_type_names();
+    tonic_prost_build::configure().out_dir(out).compile_fds_with_config(control.file_descriptor_set(), names).unwrap();
+    // Encoded by the compiler itself, which keeps the HTTP annotations; prost's own types would drop them.
+    fs::write(out.join("control.descriptors.bin"), control.encode_file_descriptor_set()).unwrap();
 }
 
 #[test]

@@ -158,7 +158,7 @@ pub struct ClusterMeta {
 /// An app as stored under its id.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct StoredApp {
-    /// Format of this value. Now 1.
+    /// Format of this value. Now 2: secrets are sealed. In 1 they were not.
     #[prost(uint32, tag = "1")]
     pub version: u32,
     #[prost(string, tag = "2")]
@@ -183,6 +183,9 @@ pub struct StoredApp {
     pub created_ms: u64,
     #[prost(message, repeated, tag = "11")]
     pub webhooks: ::prost::alloc::vec::Vec<stored_app::Webhook>,
+    /// Which create with an idempotency id made it (see Remembered). Empty for none.
+    #[prost(bytes = "bytes", tag = "12")]
+    pub made_by: ::prost::bytes::Bytes,
 }
 /// Nested message and enum types in `StoredApp`.
 pub mod stored_app {
@@ -190,6 +193,7 @@ pub mod stored_app {
     pub struct StoredKey {
         #[prost(string, tag = "1")]
         pub name: ::prost::alloc::string::String,
+        /// Of format 1.
         #[prost(string, tag = "2")]
         pub secret: ::prost::alloc::string::String,
         #[prost(message, repeated, tag = "3")]
@@ -200,6 +204,15 @@ pub mod stored_app {
         /// not given out again while its app exists.
         #[prost(uint64, tag = "5")]
         pub revoked_ms: u64,
+        /// Of an active key: its secret, sealed as that of this key of this app.
+        #[prost(bytes = "bytes", tag = "6")]
+        pub sealed_secret: ::prost::bytes::Bytes,
+        /// The secret before that one, sealed likewise, while it still signs. Empty for none.
+        #[prost(bytes = "bytes", tag = "7")]
+        pub sealed_previous: ::prost::bytes::Bytes,
+        /// Until when it does, milliseconds since the Unix epoch.
+        #[prost(uint64, tag = "8")]
+        pub previous_until_ms: u64,
     }
     /// The operations allowed on the channels that one pattern matches.
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -236,6 +249,18 @@ pub mod stored_app {
     pub struct Quota {
         #[prost(uint64, optional, tag = "1")]
         pub connections: ::core::option::Option<u64>,
+        #[prost(uint64, optional, tag = "2")]
+        pub channels: ::core::option::Option<u64>,
+        #[prost(uint64, optional, tag = "3")]
+        pub messages_in_per_second: ::core::option::Option<u64>,
+        #[prost(uint64, optional, tag = "4")]
+        pub messages_out_per_second: ::core::option::Option<u64>,
+        #[prost(uint64, optional, tag = "5")]
+        pub history_bytes: ::core::option::Option<u64>,
+        #[prost(uint64, optional, tag = "6")]
+        pub presence_members: ::core::option::Option<u64>,
+        #[prost(uint64, optional, tag = "7")]
+        pub webhooks_per_second: ::core::option::Option<u64>,
     }
     /// Absent is the default.
     #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -293,8 +318,12 @@ pub mod stored_app {
     pub struct Header {
         #[prost(string, tag = "1")]
         pub name: ::prost::alloc::string::String,
+        /// Of format 1.
         #[prost(string, tag = "2")]
         pub value: ::prost::alloc::string::String,
+        /// Sealed as that of this header of this webhook of this app: it may hold a token.
+        #[prost(bytes = "bytes", tag = "3")]
+        pub sealed_value: ::prost::bytes::Bytes,
     }
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
     pub struct Namespace {
@@ -305,6 +334,23 @@ pub mod stored_app {
         /// For TIER_PERSISTENT: how long messages are kept, in seconds. 0 is the default.
         #[prost(uint64, tag = "3")]
         pub retention_seconds: u64,
+        /// Absent is what the app says.
+        #[prost(bool, optional, tag = "4")]
+        pub client_events: ::core::option::Option<bool>,
+        /// Absent is what the app's limits say.
+        #[prost(uint32, optional, tag = "5")]
+        pub presence_members: ::core::option::Option<u32>,
+        #[prost(enumeration = "SlowConsumers", tag = "6")]
+        pub slow_consumers: i32,
+        /// Of what webhooks are told; absent is whatever they ask for.
+        #[prost(message, optional, tag = "7")]
+        pub webhook_events: ::core::option::Option<EventNames>,
+    }
+    /// A list that can be told from none being given.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct EventNames {
+        #[prost(string, repeated, tag = "1")]
+        pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     }
     #[derive(
         Clone,
@@ -348,6 +394,46 @@ pub mod stored_app {
             }
         }
     }
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum SlowConsumers {
+        /// The default: disconnect.
+        Unspecified = 0,
+        Disconnect = 1,
+        KeepLatest = 2,
+    }
+    impl SlowConsumers {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "SLOW_CONSUMERS_UNSPECIFIED",
+                Self::Disconnect => "SLOW_CONSUMERS_DISCONNECT",
+                Self::KeepLatest => "SLOW_CONSUMERS_KEEP_LATEST",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "SLOW_CONSUMERS_UNSPECIFIED" => Some(Self::Unspecified),
+                "SLOW_CONSUMERS_DISCONNECT" => Some(Self::Disconnect),
+                "SLOW_CONSUMERS_KEEP_LATEST" => Some(Self::KeepLatest),
+                _ => None,
+            }
+        }
+    }
 }
 /// Which app a key name belongs to, stored under the key name: what makes key names unique in the cluster.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -357,6 +443,200 @@ pub struct KeyOwner {
     pub version: u32,
     #[prost(string, tag = "2")]
     pub app_id: ::prost::alloc::string::String,
+}
+/// The schema of what the registry stores: what a process that changes it must know.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Schema {
+    /// 1: apps with plain secrets (when there was no such entry). 2: sealed ones.
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+}
+/// What a create with an idempotency id makes; written before it is made, and kept for a while under a hash of the caller,
+/// the method and the id.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Remembered {
+    /// Format of this value. Now 1.
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    /// SHA-256 of the request, sealed: a request may hold a secret.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub sealed_request: ::prost::bytes::Bytes,
+    /// The app it makes, or the one that it adds the key to. Empty if it makes a token.
+    #[prost(string, tag = "3")]
+    pub app_id: ::prost::alloc::string::String,
+    /// The app it makes. Absent if it only adds a key.
+    #[prost(message, optional, tag = "4")]
+    pub app: ::core::option::Option<StoredApp>,
+    /// The key it adds.
+    #[prost(message, optional, tag = "5")]
+    pub key: ::core::option::Option<stored_app::StoredKey>,
+    /// The app's (or the token's) revision with it; 0 while it may not have been made yet.
+    #[prost(uint64, tag = "6")]
+    pub revision: u64,
+    /// The token for the control plane that it makes, sealed. Then there is no app. Empty for none.
+    #[prost(bytes = "bytes", tag = "7")]
+    pub sealed_token: ::prost::bytes::Bytes,
+}
+/// Who may use the control plane, stored under its id.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AccessToken {
+    /// Format of this value. Now 1.
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    #[prost(string, tag = "2")]
+    pub id: ::prost::alloc::string::String,
+    /// A name for people.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(enumeration = "access_token::Role", tag = "4")]
+    pub role: i32,
+    /// The one app that it is for; empty for the whole cluster.
+    #[prost(string, tag = "5")]
+    pub app_id: ::prost::alloc::string::String,
+    /// SHA-256 of the token, which is random and long.
+    #[prost(bytes = "bytes", tag = "6")]
+    pub hash: ::prost::bytes::Bytes,
+    /// That of the token before the last rotation, while it is still taken. Empty for none.
+    #[prost(bytes = "bytes", tag = "7")]
+    pub previous_hash: ::prost::bytes::Bytes,
+    /// Until when it is, milliseconds since the Unix epoch, as are the following.
+    #[prost(uint64, tag = "8")]
+    pub previous_until_ms: u64,
+    #[prost(uint64, tag = "9")]
+    pub created_ms: u64,
+    /// Who made it.
+    #[prost(string, tag = "10")]
+    pub created_by: ::prost::alloc::string::String,
+    /// 0 for never.
+    #[prost(uint64, tag = "11")]
+    pub expires_ms: u64,
+    /// 0 for never.
+    #[prost(uint64, tag = "12")]
+    pub rotated_ms: u64,
+}
+/// Nested message and enum types in `AccessToken`.
+pub mod access_token {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Role {
+        Unspecified = 0,
+        Admin = 1,
+        Reader = 2,
+    }
+    impl Role {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "ROLE_UNSPECIFIED",
+                Self::Admin => "ROLE_ADMIN",
+                Self::Reader => "ROLE_READER",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "ROLE_UNSPECIFIED" => Some(Self::Unspecified),
+                "ROLE_ADMIN" => Some(Self::Admin),
+                "ROLE_READER" => Some(Self::Reader),
+                _ => None,
+            }
+        }
+    }
+}
+/// Something that was asked of the control plane and changes something, stored under app, day and id before it is done.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AuditEntry {
+    /// Format of this value. Now 1.
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    #[prost(string, tag = "2")]
+    pub id: ::prost::alloc::string::String,
+    /// Who asked.
+    #[prost(string, tag = "3")]
+    pub actor: ::prost::alloc::string::String,
+    /// What was called.
+    #[prost(string, tag = "4")]
+    pub method: ::prost::alloc::string::String,
+    /// Empty for none.
+    #[prost(string, tag = "5")]
+    pub app_id: ::prost::alloc::string::String,
+    /// What it was about, for people.
+    #[prost(string, tag = "6")]
+    pub target: ::prost::alloc::string::String,
+    /// What was to change. Never holds a secret.
+    #[prost(string, repeated, tag = "7")]
+    pub changes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(enumeration = "audit_entry::Outcome", tag = "8")]
+    pub outcome: i32,
+    /// Why it was refused.
+    #[prost(string, tag = "9")]
+    pub refusal: ::prost::alloc::string::String,
+    /// Of what was changed, when that is known; else 0.
+    #[prost(uint64, tag = "10")]
+    pub revision: u64,
+    /// Where the call came from. Empty for none.
+    #[prost(string, tag = "11")]
+    pub peer: ::prost::alloc::string::String,
+}
+/// Nested message and enum types in `AuditEntry`.
+pub mod audit_entry {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Outcome {
+        /// It has not ended, or its process has.
+        Pending = 0,
+        Done = 1,
+        Refused = 2,
+        /// It was not answered, and may or may not have been done.
+        Unknown = 3,
+    }
+    impl Outcome {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Pending => "OUTCOME_PENDING",
+                Self::Done => "OUTCOME_DONE",
+                Self::Refused => "OUTCOME_REFUSED",
+                Self::Unknown => "OUTCOME_UNKNOWN",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "OUTCOME_PENDING" => Some(Self::Pending),
+                "OUTCOME_DONE" => Some(Self::Done),
+                "OUTCOME_REFUSED" => Some(Self::Refused),
+                "OUTCOME_UNKNOWN" => Some(Self::Unknown),
+                _ => None,
+            }
+        }
+    }
 }
 /// How many connections of one edge are subscribed to one channel, stored under app, channel and edge.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -489,4 +769,115 @@ pub struct DeadLetter {
     /// When, milliseconds since the Unix epoch.
     #[prost(uint64, tag = "7")]
     pub failed_ms: u64,
+}
+/// What one node counted in one minute, or a part of it, stored under minute, node and part. What is written later holds
+/// everything that was written before.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UsageRows {
+    /// Format of this value. Now 1.
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    #[prost(message, repeated, tag = "2")]
+    pub rows: ::prost::alloc::vec::Vec<UsageRow>,
+    /// Whether the minute is over and nothing more will be counted in it.
+    #[prost(bool, tag = "3")]
+    pub closed: bool,
+}
+/// What an app used in the parts of an hour, a day or a month, stored under the app and that time.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UsageSlots {
+    /// Format of this value. Now 1.
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    #[prost(message, repeated, tag = "2")]
+    pub slots: ::prost::alloc::vec::Vec<usage_slots::Slot>,
+}
+/// Nested message and enum types in `UsageSlots`.
+pub mod usage_slots {
+    /// Minute 0 to 59 of an hour, hour 0 to 23 of a day, or day 1 to 31 of a month.
+    #[derive(Clone, PartialEq, ::prost::Message)]
+    pub struct Slot {
+        #[prost(uint32, tag = "1")]
+        pub slot: u32,
+        #[prost(message, optional, tag = "2")]
+        pub counts: ::core::option::Option<super::UsageCounts>,
+    }
+}
+/// How far usage has been folded, stored once.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UsageFolded {
+    /// Format of this value. Now 1.
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    /// Every minute before this one, counted from the Unix epoch.
+    #[prost(uint64, tag = "2")]
+    pub before_minute: u64,
+}
+/// One app on one node in one minute.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UsageRow {
+    #[prost(string, tag = "1")]
+    pub app_id: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub counts: ::core::option::Option<UsageCounts>,
+    /// Connections at the samples of the minute, zeros at its end left out.
+    #[prost(uint64, repeated, tag = "3")]
+    pub connections: ::prost::alloc::vec::Vec<u64>,
+}
+/// What an app used in some time.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UsageCounts {
+    #[prost(uint64, tag = "1")]
+    pub messages_in: u64,
+    #[prost(uint64, tag = "2")]
+    pub bytes_in: u64,
+    #[prost(uint64, tag = "3")]
+    pub messages_out: u64,
+    #[prost(uint64, tag = "4")]
+    pub bytes_out: u64,
+    #[prost(uint64, tag = "5")]
+    pub connections_opened: u64,
+    #[prost(uint64, tag = "6")]
+    pub peak_connections: u64,
+    #[prost(uint64, tag = "7")]
+    pub peak_channels: u64,
+    #[prost(uint64, tag = "8")]
+    pub webhooks_delivered: u64,
+    #[prost(uint64, tag = "9")]
+    pub webhooks_failed: u64,
+    /// Refused requests by quota.
+    #[prost(message, repeated, tag = "10")]
+    pub refused: ::prost::alloc::vec::Vec<usage_counts::Refused>,
+}
+/// Nested message and enum types in `UsageCounts`.
+pub mod usage_counts {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Refused {
+        /// Name of the quota, as in `messages_in`.
+        #[prost(string, tag = "1")]
+        pub quota: ::prost::alloc::string::String,
+        #[prost(uint64, tag = "2")]
+        pub count: u64,
+    }
+}
+/// Bytes that one app has in persistent channels, stored under the app.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StoredHistory {
+    /// Format of this value. Now 1.
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    #[prost(message, repeated, tag = "2")]
+    pub expiries: ::prost::alloc::vec::Vec<stored_history::Expiry>,
+}
+/// Nested message and enum types in `StoredHistory`.
+pub mod stored_history {
+    /// Bytes that expire together.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Expiry {
+        /// Minutes since the Unix epoch.
+        #[prost(uint64, tag = "1")]
+        pub minute: u64,
+        #[prost(uint64, tag = "2")]
+        pub bytes: u64,
+    }
 }

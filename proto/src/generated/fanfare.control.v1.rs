@@ -30,6 +30,16 @@ pub struct App {
     #[prost(message, repeated, tag = "11")]
     pub webhooks: ::prost::alloc::vec::Vec<Webhook>,
 }
+impl ::prost::Name for App {
+    const NAME: &'static str = "App";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.App".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.App".into()
+    }
+}
 /// A key without its secret.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Key {
@@ -44,6 +54,19 @@ pub struct Key {
     /// Milliseconds since the Unix epoch; 0 while the key is active.
     #[prost(uint64, tag = "4")]
     pub revoked_ms: u64,
+    /// Until when the secret before the last rotation signs, too, milliseconds since the Unix epoch; 0 if there is none.
+    #[prost(uint64, tag = "5")]
+    pub overlap_until_ms: u64,
+}
+impl ::prost::Name for Key {
+    const NAME: &'static str = "Key";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.Key".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.Key".into()
+    }
 }
 /// What a key allows: operation words by channel pattern. `{"*": \["*"\]}` is everything.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -60,6 +83,26 @@ pub mod capability {
     pub struct Operations {
         #[prost(string, repeated, tag = "1")]
         pub operations: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    }
+    impl ::prost::Name for Operations {
+        const NAME: &'static str = "Operations";
+        const PACKAGE: &'static str = "fanfare.control.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "fanfare.control.v1.Capability.Operations".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/fanfare.control.v1.Capability.Operations".into()
+        }
+    }
+}
+impl ::prost::Name for Capability {
+    const NAME: &'static str = "Capability";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.Capability".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.Capability".into()
     }
 }
 /// Switches of the Pusher surface. In answers all are present; in requests an absent one is the default for a new app,
@@ -101,13 +144,61 @@ pub mod pusher_settings {
         #[prost(string, repeated, tag = "1")]
         pub patterns: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     }
+    impl ::prost::Name for Origins {
+        const NAME: &'static str = "Origins";
+        const PACKAGE: &'static str = "fanfare.control.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "fanfare.control.v1.PusherSettings.Origins".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/fanfare.control.v1.PusherSettings.Origins".into()
+        }
+    }
 }
-/// Use over the whole app. An absent field is no limit.
+impl ::prost::Name for PusherSettings {
+    const NAME: &'static str = "PusherSettings";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.PusherSettings".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.PusherSettings".into()
+    }
+}
+/// Use over the whole app and cluster. An absent field is no limit; each is at least 1.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Quota {
-    /// Connections at one time, at least 1.
+    /// Connections at one time.
     #[prost(uint64, optional, tag = "1")]
     pub connections: ::core::option::Option<u64>,
+    /// Occupied channels at one time.
+    #[prost(uint64, optional, tag = "2")]
+    pub channels: ::core::option::Option<u64>,
+    /// Messages published in a second, by whatever way; a message to several channels counts for each.
+    #[prost(uint64, optional, tag = "3")]
+    pub messages_in_per_second: ::core::option::Option<u64>,
+    /// Messages delivered to subscribers in a second. When it is exceeded publishes are refused, never deliveries.
+    #[prost(uint64, optional, tag = "4")]
+    pub messages_out_per_second: ::core::option::Option<u64>,
+    /// Bytes stored in persistent channels.
+    #[prost(uint64, optional, tag = "5")]
+    pub history_bytes: ::core::option::Option<u64>,
+    /// Connections that are members of presence channels, over all channels.
+    #[prost(uint64, optional, tag = "6")]
+    pub presence_members: ::core::option::Option<u64>,
+    /// Webhook requests in a second; what is over waits.
+    #[prost(uint64, optional, tag = "7")]
+    pub webhooks_per_second: ::core::option::Option<u64>,
+}
+impl ::prost::Name for Quota {
+    const NAME: &'static str = "Quota";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.Quota".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.Quota".into()
+    }
 }
 /// Limits per item. An absent field is the default.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -155,6 +246,16 @@ pub struct Limits {
     #[prost(uint32, optional, tag = "14")]
     pub auth_timestamp_window_seconds: ::core::option::Option<u32>,
 }
+impl ::prost::Name for Limits {
+    const NAME: &'static str = "Limits";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.Limits".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.Limits".into()
+    }
+}
 /// One receiver of what happens in an app's channels.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Webhook {
@@ -175,13 +276,23 @@ pub struct Webhook {
     /// How long events are gathered into one request, in milliseconds, at most 5000; 0: one event a request.
     #[prost(uint64, tag = "5")]
     pub batch_ms: u64,
-    /// Sent with each request, beside the protocol's own. Answers tell the values too, since who changes the list has to
-    /// send it whole.
+    /// Sent with each request, beside the protocol's own. Values are secrets: answers have the names with empty values. An
+    /// empty value in an update keeps the one that the webhook of this id and url has; elsewhere none may be empty.
     #[prost(map = "string, string", tag = "6")]
     pub headers: ::std::collections::HashMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+}
+impl ::prost::Name for Webhook {
+    const NAME: &'static str = "Webhook";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.Webhook".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.Webhook".into()
+    }
 }
 /// A webhook event that could not be delivered.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -216,6 +327,16 @@ pub struct DeadLetter {
     #[prost(uint64, tag = "10")]
     pub failed_ms: u64,
 }
+impl ::prost::Name for DeadLetter {
+    const NAME: &'static str = "DeadLetter";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.DeadLetter".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.DeadLetter".into()
+    }
+}
 /// Rules for channels whose names start with a prefix; the longest matching prefix decides.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Namespace {
@@ -226,6 +347,47 @@ pub struct Namespace {
     /// For TIER_PERSISTENT: how long messages are kept, in seconds, 60 to 2592000. 0 is 24 hours.
     #[prost(uint64, tag = "3")]
     pub retention_seconds: u64,
+    /// Whether clients may send client events. Absent: what the app says.
+    #[prost(bool, optional, tag = "4")]
+    pub client_events: ::core::option::Option<bool>,
+    /// Distinct users in a presence channel, 1 to 100000. Absent: what the app's limits say.
+    #[prost(uint32, optional, tag = "5")]
+    pub presence_members: ::core::option::Option<u32>,
+    /// What becomes of a subscriber that does not read fast enough.
+    #[prost(enumeration = "SlowConsumers", tag = "6")]
+    pub slow_consumers: i32,
+    /// Of what webhooks are told. Absent: whatever they ask for.
+    #[prost(message, optional, tag = "7")]
+    pub webhook_events: ::core::option::Option<namespace::WebhookEvents>,
+}
+/// Nested message and enum types in `Namespace`.
+pub mod namespace {
+    /// A list that can be told from none being given. Empty: nothing.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct WebhookEvents {
+        #[prost(string, repeated, tag = "1")]
+        pub events: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    }
+    impl ::prost::Name for WebhookEvents {
+        const NAME: &'static str = "WebhookEvents";
+        const PACKAGE: &'static str = "fanfare.control.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "fanfare.control.v1.Namespace.WebhookEvents".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/fanfare.control.v1.Namespace.WebhookEvents".into()
+        }
+    }
+}
+impl ::prost::Name for Namespace {
+    const NAME: &'static str = "Namespace";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.Namespace".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.Namespace".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateAppRequest {
@@ -247,6 +409,19 @@ pub struct CreateAppRequest {
     pub key: ::core::option::Option<NewKey>,
     #[prost(message, repeated, tag = "8")]
     pub webhooks: ::prost::alloc::vec::Vec<Webhook>,
+    /// 1 to 64 printable ASCII characters; empty for none.
+    #[prost(string, tag = "9")]
+    pub idempotency_key: ::prost::alloc::string::String,
+}
+impl ::prost::Name for CreateAppRequest {
+    const NAME: &'static str = "CreateAppRequest";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.CreateAppRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.CreateAppRequest".into()
+    }
 }
 /// A key to be created. What is empty is made up.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -260,6 +435,16 @@ pub struct NewKey {
     #[prost(message, optional, tag = "3")]
     pub capability: ::core::option::Option<Capability>,
 }
+impl ::prost::Name for NewKey {
+    const NAME: &'static str = "NewKey";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.NewKey".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.NewKey".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateAppResponse {
     #[prost(message, optional, tag = "1")]
@@ -267,10 +452,30 @@ pub struct CreateAppResponse {
     #[prost(message, optional, tag = "2")]
     pub key: ::core::option::Option<CreateKeyResponse>,
 }
+impl ::prost::Name for CreateAppResponse {
+    const NAME: &'static str = "CreateAppResponse";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.CreateAppResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.CreateAppResponse".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetAppRequest {
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for GetAppRequest {
+    const NAME: &'static str = "GetAppRequest";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.GetAppRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.GetAppRequest".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListAppsRequest {
@@ -281,6 +486,16 @@ pub struct ListAppsRequest {
     #[prost(string, tag = "2")]
     pub page_token: ::prost::alloc::string::String,
 }
+impl ::prost::Name for ListAppsRequest {
+    const NAME: &'static str = "ListAppsRequest";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.ListAppsRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.ListAppsRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListAppsResponse {
     #[prost(message, repeated, tag = "1")]
@@ -289,41 +504,38 @@ pub struct ListAppsResponse {
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
 }
+impl ::prost::Name for ListAppsResponse {
+    const NAME: &'static str = "ListAppsResponse";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.ListAppsResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.ListAppsResponse".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UpdateAppRequest {
-    #[prost(string, tag = "1")]
-    pub id: ::prost::alloc::string::String,
+    /// Its id, and the new settings.
+    #[prost(message, optional, tag = "1")]
+    pub app: ::core::option::Option<App>,
+    /// Which of `name`, `pusher`, `quota`, `limits`, `namespaces`, `webhooks`, or fields in them such as
+    /// `pusher.client_events` or `quota.connections`, are changed. A named field that is absent from `app` gets its default.
+    /// Without a mask: every field that is present in `app`, lists if they are not empty.
+    #[prost(message, optional, tag = "2")]
+    pub update_mask: ::core::option::Option<::prost_types::FieldMask>,
     /// The revision this change was made from; 0 to change whatever is there.
-    #[prost(uint64, tag = "2")]
+    #[prost(uint64, tag = "3")]
     pub revision: u64,
-    /// Each absent field stays as it is.
-    #[prost(string, optional, tag = "3")]
-    pub name: ::core::option::Option<::prost::alloc::string::String>,
-    #[prost(message, optional, tag = "4")]
-    pub pusher: ::core::option::Option<PusherSettings>,
-    #[prost(message, optional, tag = "5")]
-    pub quota: ::core::option::Option<Quota>,
-    /// Present: replaces all limits.
-    #[prost(message, optional, tag = "6")]
-    pub limits: ::core::option::Option<Limits>,
-    /// Present: replaces all namespaces.
-    #[prost(message, optional, tag = "7")]
-    pub namespaces: ::core::option::Option<update_app_request::NamespaceList>,
-    /// Present: replaces all webhooks.
-    #[prost(message, optional, tag = "8")]
-    pub webhooks: ::core::option::Option<update_app_request::WebhookList>,
 }
-/// Nested message and enum types in `UpdateAppRequest`.
-pub mod update_app_request {
-    #[derive(Clone, PartialEq, ::prost::Message)]
-    pub struct NamespaceList {
-        #[prost(message, repeated, tag = "1")]
-        pub namespaces: ::prost::alloc::vec::Vec<super::Namespace>,
+impl ::prost::Name for UpdateAppRequest {
+    const NAME: &'static str = "UpdateAppRequest";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.UpdateAppRequest".into()
     }
-    #[derive(Clone, PartialEq, ::prost::Message)]
-    pub struct WebhookList {
-        #[prost(message, repeated, tag = "1")]
-        pub webhooks: ::prost::alloc::vec::Vec<super::Webhook>,
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.UpdateAppRequest".into()
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -331,24 +543,77 @@ pub struct DisableAppRequest {
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for DisableAppRequest {
+    const NAME: &'static str = "DisableAppRequest";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.DisableAppRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.DisableAppRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EnableAppRequest {
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for EnableAppRequest {
+    const NAME: &'static str = "EnableAppRequest";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.EnableAppRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.EnableAppRequest".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteAppRequest {
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for DeleteAppRequest {
+    const NAME: &'static str = "DeleteAppRequest";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.DeleteAppRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.DeleteAppRequest".into()
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteAppResponse {}
+impl ::prost::Name for DeleteAppResponse {
+    const NAME: &'static str = "DeleteAppResponse";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.DeleteAppResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.DeleteAppResponse".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateKeyRequest {
     #[prost(string, tag = "1")]
     pub app_id: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "2")]
     pub key: ::core::option::Option<NewKey>,
+    /// 1 to 64 printable ASCII characters; empty for none.
+    #[prost(string, tag = "3")]
+    pub idempotency_key: ::prost::alloc::string::String,
+}
+impl ::prost::Name for CreateKeyRequest {
+    const NAME: &'static str = "CreateKeyRequest";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.CreateKeyRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.CreateKeyRequest".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateKeyResponse {
@@ -358,6 +623,87 @@ pub struct CreateKeyResponse {
     #[prost(string, tag = "2")]
     pub secret: ::prost::alloc::string::String,
 }
+impl ::prost::Name for CreateKeyResponse {
+    const NAME: &'static str = "CreateKeyResponse";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.CreateKeyResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.CreateKeyResponse".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListKeysRequest {
+    #[prost(string, tag = "1")]
+    pub app_id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ListKeysRequest {
+    const NAME: &'static str = "ListKeysRequest";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.ListKeysRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.ListKeysRequest".into()
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListKeysResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub keys: ::prost::alloc::vec::Vec<Key>,
+}
+impl ::prost::Name for ListKeysResponse {
+    const NAME: &'static str = "ListKeysResponse";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.ListKeysResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.ListKeysResponse".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RotateKeyRequest {
+    #[prost(string, tag = "1")]
+    pub app_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// How long the old secret signs, too, in seconds, at most 2592000. 0: not at all.
+    #[prost(uint64, tag = "3")]
+    pub overlap_seconds: u64,
+    /// At least 8 characters if given; empty: made up.
+    #[prost(string, tag = "4")]
+    pub secret: ::prost::alloc::string::String,
+}
+impl ::prost::Name for RotateKeyRequest {
+    const NAME: &'static str = "RotateKeyRequest";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.RotateKeyRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.RotateKeyRequest".into()
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RotateKeyResponse {
+    #[prost(message, optional, tag = "1")]
+    pub key: ::core::option::Option<Key>,
+    /// Shown this once.
+    #[prost(string, tag = "2")]
+    pub secret: ::prost::alloc::string::String,
+}
+impl ::prost::Name for RotateKeyResponse {
+    const NAME: &'static str = "RotateKeyResponse";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.RotateKeyResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.RotateKeyResponse".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RevokeKeyRequest {
     #[prost(string, tag = "1")]
@@ -365,10 +711,30 @@ pub struct RevokeKeyRequest {
     #[prost(string, tag = "2")]
     pub name: ::prost::alloc::string::String,
 }
+impl ::prost::Name for RevokeKeyRequest {
+    const NAME: &'static str = "RevokeKeyRequest";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.RevokeKeyRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.RevokeKeyRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RevokeKeyResponse {
     #[prost(message, optional, tag = "1")]
     pub key: ::core::option::Option<Key>,
+}
+impl ::prost::Name for RevokeKeyResponse {
+    const NAME: &'static str = "RevokeKeyResponse";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.RevokeKeyResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.RevokeKeyResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListDeadLettersRequest {
@@ -381,6 +747,16 @@ pub struct ListDeadLettersRequest {
     #[prost(string, tag = "3")]
     pub page_token: ::prost::alloc::string::String,
 }
+impl ::prost::Name for ListDeadLettersRequest {
+    const NAME: &'static str = "ListDeadLettersRequest";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.ListDeadLettersRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.ListDeadLettersRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListDeadLettersResponse {
     #[prost(message, repeated, tag = "1")]
@@ -388,6 +764,16 @@ pub struct ListDeadLettersResponse {
     /// Empty on the last page.
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ListDeadLettersResponse {
+    const NAME: &'static str = "ListDeadLettersResponse";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.ListDeadLettersResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.ListDeadLettersResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReplayDeadLettersRequest {
@@ -399,11 +785,31 @@ pub struct ReplayDeadLettersRequest {
     #[prost(bool, tag = "3")]
     pub all: bool,
 }
+impl ::prost::Name for ReplayDeadLettersRequest {
+    const NAME: &'static str = "ReplayDeadLettersRequest";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.ReplayDeadLettersRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.ReplayDeadLettersRequest".into()
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReplayDeadLettersResponse {
     /// How many there were.
     #[prost(uint64, tag = "1")]
     pub replayed: u64,
+}
+impl ::prost::Name for ReplayDeadLettersResponse {
+    const NAME: &'static str = "ReplayDeadLettersResponse";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.ReplayDeadLettersResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.ReplayDeadLettersResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteDeadLettersRequest {
@@ -415,11 +821,1694 @@ pub struct DeleteDeadLettersRequest {
     #[prost(bool, tag = "3")]
     pub all: bool,
 }
+impl ::prost::Name for DeleteDeadLettersRequest {
+    const NAME: &'static str = "DeleteDeadLettersRequest";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.DeleteDeadLettersRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.DeleteDeadLettersRequest".into()
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteDeadLettersResponse {
     /// How many there were.
     #[prost(uint64, tag = "1")]
     pub deleted: u64,
+}
+impl ::prost::Name for DeleteDeadLettersResponse {
+    const NAME: &'static str = "DeleteDeadLettersResponse";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.DeleteDeadLettersResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.DeleteDeadLettersResponse".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListNamespacesRequest {
+    #[prost(string, tag = "1")]
+    pub app_id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ListNamespacesRequest {
+    const NAME: &'static str = "ListNamespacesRequest";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.ListNamespacesRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.ListNamespacesRequest".into()
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListNamespacesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub namespaces: ::prost::alloc::vec::Vec<Namespace>,
+}
+impl ::prost::Name for ListNamespacesResponse {
+    const NAME: &'static str = "ListNamespacesResponse";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.ListNamespacesResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.ListNamespacesResponse".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetNamespaceRequest {
+    #[prost(string, tag = "1")]
+    pub app_id: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub namespace: ::core::option::Option<Namespace>,
+    /// The app's revision this change was made from; 0 to change whatever is there.
+    #[prost(uint64, tag = "3")]
+    pub revision: u64,
+}
+impl ::prost::Name for SetNamespaceRequest {
+    const NAME: &'static str = "SetNamespaceRequest";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.SetNamespaceRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.SetNamespaceRequest".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteNamespaceRequest {
+    #[prost(string, tag = "1")]
+    pub app_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub prefix: ::prost::alloc::string::String,
+    /// The app's revision this change was made from; 0 to change whatever is there.
+    #[prost(uint64, tag = "3")]
+    pub revision: u64,
+}
+impl ::prost::Name for DeleteNamespaceRequest {
+    const NAME: &'static str = "DeleteNamespaceRequest";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.DeleteNamespaceRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.DeleteNamespaceRequest".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QueryUsageRequest {
+    #[prost(string, tag = "1")]
+    pub app_id: ::prost::alloc::string::String,
+    #[prost(enumeration = "Interval", tag = "2")]
+    pub interval: i32,
+    /// From the interval that holds this moment on, milliseconds since the Unix epoch. 0: from the oldest that is kept.
+    #[prost(uint64, tag = "3")]
+    pub start_ms: u64,
+    /// Up to the interval that holds this moment. 0: now.
+    #[prost(uint64, tag = "4")]
+    pub end_ms: u64,
+    /// Most intervals in the answer, 1 to 1000. 0 is 100.
+    #[prost(uint32, tag = "5")]
+    pub page_size: u32,
+    /// From the previous answer; empty for the first page.
+    #[prost(string, tag = "6")]
+    pub page_token: ::prost::alloc::string::String,
+}
+impl ::prost::Name for QueryUsageRequest {
+    const NAME: &'static str = "QueryUsageRequest";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.QueryUsageRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.QueryUsageRequest".into()
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct QueryUsageResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub usage: ::prost::alloc::vec::Vec<Usage>,
+    /// Empty on the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+impl ::prost::Name for QueryUsageResponse {
+    const NAME: &'static str = "QueryUsageResponse";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.QueryUsageResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.QueryUsageResponse".into()
+    }
+}
+/// What an app used in one interval.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Usage {
+    /// Its beginning, as in `2026-11`, `2026-11-22`, `2026-11-22:14` or `2026-11-22:14:05`.
+    #[prost(string, tag = "1")]
+    pub interval_id: ::prost::alloc::string::String,
+    /// Its beginning, milliseconds since the Unix epoch.
+    #[prost(uint64, tag = "2")]
+    pub start_ms: u64,
+    /// Messages published; one to several channels counts for each.
+    #[prost(uint64, tag = "3")]
+    pub messages_in: u64,
+    /// Messages delivered.
+    #[prost(uint64, tag = "4")]
+    pub messages_out: u64,
+    /// Bytes of data in the messages published.
+    #[prost(uint64, tag = "5")]
+    pub bytes_in: u64,
+    /// Bytes of data in the messages delivered.
+    #[prost(uint64, tag = "6")]
+    pub bytes_out: u64,
+    /// Most connections at one time in the cluster, looked at every ten seconds.
+    #[prost(uint64, tag = "7")]
+    pub peak_connections: u64,
+    /// Most occupied channels at one time.
+    #[prost(uint64, tag = "8")]
+    pub peak_channels: u64,
+    #[prost(uint64, tag = "9")]
+    pub connections_opened: u64,
+    /// Webhook requests that were answered with success, and those that were given up.
+    #[prost(uint64, tag = "10")]
+    pub webhooks_delivered: u64,
+    #[prost(uint64, tag = "11")]
+    pub webhooks_failed: u64,
+    /// Refusals by quota, such as `messages_in`.
+    #[prost(map = "string, uint64", tag = "12")]
+    pub refused: ::std::collections::HashMap<::prost::alloc::string::String, u64>,
+    /// Whether the interval is over and everything is counted.
+    #[prost(bool, tag = "13")]
+    pub complete: bool,
+}
+impl ::prost::Name for Usage {
+    const NAME: &'static str = "Usage";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.Usage".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.Usage".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchUsageRequest {
+    #[prost(string, tag = "1")]
+    pub app_id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for WatchUsageRequest {
+    const NAME: &'static str = "WatchUsageRequest";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.WatchUsageRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.WatchUsageRequest".into()
+    }
+}
+/// What an app uses now, over all nodes that report.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LiveUsage {
+    /// Milliseconds since the Unix epoch.
+    #[prost(uint64, tag = "1")]
+    pub time_ms: u64,
+    #[prost(uint64, tag = "2")]
+    pub connections: u64,
+    #[prost(uint64, tag = "3")]
+    pub channels: u64,
+    #[prost(uint64, tag = "4")]
+    pub presence_members: u64,
+    #[prost(double, tag = "5")]
+    pub messages_in_per_second: f64,
+    #[prost(double, tag = "6")]
+    pub messages_out_per_second: f64,
+    #[prost(double, tag = "7")]
+    pub bytes_in_per_second: f64,
+    #[prost(double, tag = "8")]
+    pub bytes_out_per_second: f64,
+    /// Bytes stored in persistent channels, about.
+    #[prost(uint64, tag = "9")]
+    pub history_bytes: u64,
+    /// Refusals in the last second by quota.
+    #[prost(map = "string, uint64", tag = "10")]
+    pub refused: ::std::collections::HashMap<::prost::alloc::string::String, u64>,
+    /// Nodes that report.
+    #[prost(uint32, tag = "11")]
+    pub nodes: u32,
+}
+impl ::prost::Name for LiveUsage {
+    const NAME: &'static str = "LiveUsage";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.LiveUsage".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.LiveUsage".into()
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListNodesRequest {}
+impl ::prost::Name for ListNodesRequest {
+    const NAME: &'static str = "ListNodesRequest";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.ListNodesRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.ListNodesRequest".into()
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListNodesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub nodes: ::prost::alloc::vec::Vec<Node>,
+}
+impl ::prost::Name for ListNodesResponse {
+    const NAME: &'static str = "ListNodesResponse";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.ListNodesResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.ListNodesResponse".into()
+    }
+}
+/// A process of the cluster.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Node {
+    /// Of this life of the process: 16 hex digits.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// A name for people: what the operator set, or the host's.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// Of edge, control and worker.
+    #[prost(string, repeated, tag = "3")]
+    pub roles: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "4")]
+    pub version: ::prost::alloc::string::String,
+    /// Milliseconds since the Unix epoch.
+    #[prost(uint64, tag = "5")]
+    pub started_ms: u64,
+    #[prost(enumeration = "NodeState", tag = "6")]
+    pub state: i32,
+    /// Whether it computes the shares.
+    #[prost(bool, tag = "7")]
+    pub leader: bool,
+    #[prost(message, optional, tag = "8")]
+    pub load: ::core::option::Option<NodeLoad>,
+    /// How long ago it last reported, in milliseconds.
+    #[prost(uint64, tag = "9")]
+    pub age_ms: u64,
+}
+impl ::prost::Name for Node {
+    const NAME: &'static str = "Node";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.Node".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.Node".into()
+    }
+}
+/// What a node is busy with.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct NodeLoad {
+    #[prost(uint64, tag = "1")]
+    pub connections: u64,
+    #[prost(uint64, tag = "2")]
+    pub max_connections: u64,
+    #[prost(uint64, tag = "3")]
+    pub channels: u64,
+    #[prost(uint64, tag = "4")]
+    pub subscriptions: u64,
+    #[prost(double, tag = "5")]
+    pub messages_in_per_second: f64,
+    #[prost(double, tag = "6")]
+    pub messages_out_per_second: f64,
+    /// Resident memory.
+    #[prost(uint64, tag = "7")]
+    pub memory_bytes: u64,
+    /// Processor seconds a second, so that 2 is two cores.
+    #[prost(double, tag = "8")]
+    pub cpu: f64,
+    /// How old its copy of the apps is, in milliseconds.
+    #[prost(uint64, tag = "9")]
+    pub snapshot_age_ms: u64,
+    /// Its clock when it said this, milliseconds since the Unix epoch.
+    #[prost(uint64, tag = "10")]
+    pub time_ms: u64,
+}
+impl ::prost::Name for NodeLoad {
+    const NAME: &'static str = "NodeLoad";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.NodeLoad".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.NodeLoad".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DrainNodeRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for DrainNodeRequest {
+    const NAME: &'static str = "DrainNodeRequest";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.DrainNodeRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.DrainNodeRequest".into()
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DrainNodeResponse {}
+impl ::prost::Name for DrainNodeResponse {
+    const NAME: &'static str = "DrainNodeResponse";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.DrainNodeResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.DrainNodeResponse".into()
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetClusterRequest {}
+impl ::prost::Name for GetClusterRequest {
+    const NAME: &'static str = "GetClusterRequest";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.GetClusterRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.GetClusterRequest".into()
+    }
+}
+/// The cluster as one replica of the control plane sees it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Cluster {
+    /// The replica that answers, and the one that leads; empty for none.
+    #[prost(string, tag = "1")]
+    pub replica: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub leader: ::prost::alloc::string::String,
+    /// Control replicas that hold a lease.
+    #[prost(string, repeated, tag = "3")]
+    pub replicas: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Edges that hold a lease.
+    #[prost(string, repeated, tag = "4")]
+    pub edges: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Of the registry's storage.
+    #[prost(uint32, tag = "5")]
+    pub schema: u32,
+    #[prost(uint64, tag = "6")]
+    pub apps: u64,
+    /// Apps that cannot be read, with why.
+    #[prost(message, repeated, tag = "7")]
+    pub unreadable: ::prost::alloc::vec::Vec<UnreadableApp>,
+    /// How many sealed entries each cluster key seals, by the key's id.
+    #[prost(map = "string, uint64", tag = "8")]
+    pub sealed_by: ::std::collections::HashMap<::prost::alloc::string::String, u64>,
+    /// Ids of the cluster keys that the answering replica has, the sealing one first.
+    #[prost(string, repeated, tag = "9")]
+    pub key_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "10")]
+    pub version: ::prost::alloc::string::String,
+    /// Whether state is kept by NATS; else by this process.
+    #[prost(bool, tag = "11")]
+    pub nats: bool,
+    /// This replica's clock, milliseconds since the Unix epoch.
+    #[prost(uint64, tag = "12")]
+    pub time_ms: u64,
+}
+impl ::prost::Name for Cluster {
+    const NAME: &'static str = "Cluster";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.Cluster".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.Cluster".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UnreadableApp {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+}
+impl ::prost::Name for UnreadableApp {
+    const NAME: &'static str = "UnreadableApp";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.UnreadableApp".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.UnreadableApp".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListConnectionsRequest {
+    #[prost(string, tag = "1")]
+    pub app_id: ::prost::alloc::string::String,
+    /// Most connections in the answer, 1 to 1000. 0 is 100.
+    #[prost(uint32, tag = "2")]
+    pub page_size: u32,
+    /// From the previous answer; empty for the first page.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+    /// Only those of this signed-in user or presence member. Empty: all.
+    #[prost(string, tag = "4")]
+    pub user_id: ::prost::alloc::string::String,
+    /// Only those subscribed to this channel. Empty: all.
+    #[prost(string, tag = "5")]
+    pub channel: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ListConnectionsRequest {
+    const NAME: &'static str = "ListConnectionsRequest";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.ListConnectionsRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.ListConnectionsRequest".into()
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListConnectionsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub connections: ::prost::alloc::vec::Vec<Connection>,
+    /// Empty on the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+    /// Nodes that did not answer in time.
+    #[prost(string, repeated, tag = "3")]
+    pub unreached: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+impl ::prost::Name for ListConnectionsResponse {
+    const NAME: &'static str = "ListConnectionsResponse";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.ListConnectionsResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.ListConnectionsResponse".into()
+    }
+}
+/// A client's connection.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Connection {
+    /// What the protocol calls it: a socket id such as `1234.5678`.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// The node that holds it.
+    #[prost(string, tag = "2")]
+    pub node: ::prost::alloc::string::String,
+    /// Such as `pusher`.
+    #[prost(string, tag = "3")]
+    pub protocol: ::prost::alloc::string::String,
+    /// Such as `websocket`.
+    #[prost(string, tag = "4")]
+    pub transport: ::prost::alloc::string::String,
+    /// Name of the key it connected with.
+    #[prost(string, tag = "5")]
+    pub key: ::prost::alloc::string::String,
+    /// The signed-in user; empty for none.
+    #[prost(string, tag = "6")]
+    pub user_id: ::prost::alloc::string::String,
+    /// Milliseconds since the Unix epoch.
+    #[prost(uint64, tag = "7")]
+    pub connected_ms: u64,
+    /// Where it comes from, as far as the node sees.
+    #[prost(string, tag = "8")]
+    pub address: ::prost::alloc::string::String,
+    /// How many channels it is subscribed to.
+    #[prost(uint32, tag = "9")]
+    pub subscriptions: u32,
+    /// Their names; only in GetConnection, at most 1000.
+    #[prost(string, repeated, tag = "10")]
+    pub channels: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Bytes that wait to be written to it.
+    #[prost(uint64, tag = "11")]
+    pub queued_bytes: u64,
+}
+impl ::prost::Name for Connection {
+    const NAME: &'static str = "Connection";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.Connection".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.Connection".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetConnectionRequest {
+    #[prost(string, tag = "1")]
+    pub app_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for GetConnectionRequest {
+    const NAME: &'static str = "GetConnectionRequest";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.GetConnectionRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.GetConnectionRequest".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CloseConnectionRequest {
+    #[prost(string, tag = "1")]
+    pub app_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub id: ::prost::alloc::string::String,
+    /// Whether the client is told not to come back.
+    #[prost(bool, tag = "3")]
+    pub r#final: bool,
+}
+impl ::prost::Name for CloseConnectionRequest {
+    const NAME: &'static str = "CloseConnectionRequest";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.CloseConnectionRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.CloseConnectionRequest".into()
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CloseConnectionResponse {}
+impl ::prost::Name for CloseConnectionResponse {
+    const NAME: &'static str = "CloseConnectionResponse";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.CloseConnectionResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.CloseConnectionResponse".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListChannelsRequest {
+    #[prost(string, tag = "1")]
+    pub app_id: ::prost::alloc::string::String,
+    /// Most channels in the answer, 1 to 1000. 0 is 100.
+    #[prost(uint32, tag = "2")]
+    pub page_size: u32,
+    /// From the previous answer; empty for the first page.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+    /// Only those whose names start so.
+    #[prost(string, tag = "4")]
+    pub prefix: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ListChannelsRequest {
+    const NAME: &'static str = "ListChannelsRequest";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.ListChannelsRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.ListChannelsRequest".into()
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListChannelsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub channels: ::prost::alloc::vec::Vec<Channel>,
+    /// Empty on the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+    /// Nodes that did not answer in time; what only they have is missing.
+    #[prost(string, repeated, tag = "3")]
+    pub unreached: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+impl ::prost::Name for ListChannelsResponse {
+    const NAME: &'static str = "ListChannelsResponse";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.ListChannelsResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.ListChannelsResponse".into()
+    }
+}
+/// A channel.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Channel {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Connections subscribed in the cluster.
+    #[prost(uint64, tag = "2")]
+    pub subscriptions: u64,
+    /// Distinct users, of a presence channel.
+    #[prost(uint64, tag = "3")]
+    pub users: u64,
+    #[prost(enumeration = "Tier", tag = "4")]
+    pub tier: i32,
+    /// Where its history ends, as `epoch-sequence`; empty if nothing is stored. Only in GetChannel.
+    #[prost(string, tag = "5")]
+    pub position: ::prost::alloc::string::String,
+    /// Prefix of the rule it is under; absent for none.
+    #[prost(string, optional, tag = "6")]
+    pub namespace: ::core::option::Option<::prost::alloc::string::String>,
+}
+impl ::prost::Name for Channel {
+    const NAME: &'static str = "Channel";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.Channel".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.Channel".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetChannelRequest {
+    #[prost(string, tag = "1")]
+    pub app_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+}
+impl ::prost::Name for GetChannelRequest {
+    const NAME: &'static str = "GetChannelRequest";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.GetChannelRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.GetChannelRequest".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadHistoryRequest {
+    #[prost(string, tag = "1")]
+    pub app_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// Most records in the answer, 1 to 1000, each of one message or, if they were published together, of several. 0 is 100.
+    #[prost(uint32, tag = "3")]
+    pub page_size: u32,
+    /// From the previous answer; empty for the first page.
+    #[prost(string, tag = "4")]
+    pub page_token: ::prost::alloc::string::String,
+    /// Oldest first instead of newest first.
+    #[prost(bool, tag = "5")]
+    pub forwards: bool,
+}
+impl ::prost::Name for ReadHistoryRequest {
+    const NAME: &'static str = "ReadHistoryRequest";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.ReadHistoryRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.ReadHistoryRequest".into()
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReadHistoryResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub messages: ::prost::alloc::vec::Vec<HistoryMessage>,
+    /// Empty on the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ReadHistoryResponse {
+    const NAME: &'static str = "ReadHistoryResponse";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.ReadHistoryResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.ReadHistoryResponse".into()
+    }
+}
+/// A stored message.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HistoryMessage {
+    /// Of the record it is part of, as `epoch-sequence`.
+    #[prost(string, tag = "1")]
+    pub position: ::prost::alloc::string::String,
+    /// Milliseconds since the Unix epoch.
+    #[prost(uint64, tag = "2")]
+    pub time_ms: u64,
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    /// As it was published.
+    #[prost(bytes = "vec", tag = "4")]
+    pub data: ::prost::alloc::vec::Vec<u8>,
+    /// How to read the data: empty for a plain string, else such as `json`.
+    #[prost(string, tag = "5")]
+    pub encoding: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub client_id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for HistoryMessage {
+    const NAME: &'static str = "HistoryMessage";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.HistoryMessage".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.HistoryMessage".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TailRequest {
+    #[prost(string, tag = "1")]
+    pub app_id: ::prost::alloc::string::String,
+    /// Only what concerns this channel. Empty: everything.
+    #[prost(string, tag = "2")]
+    pub channel: ::prost::alloc::string::String,
+    /// Only what concerns this connection. Empty: everything.
+    #[prost(string, tag = "3")]
+    pub connection: ::prost::alloc::string::String,
+    /// Most events in a second from each node, 1 to 1000. 0 is 100.
+    #[prost(uint32, tag = "4")]
+    pub events_per_second: u32,
+}
+impl ::prost::Name for TailRequest {
+    const NAME: &'static str = "TailRequest";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.TailRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.TailRequest".into()
+    }
+}
+/// Something that happened.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TailEvent {
+    /// By the node's clock, milliseconds since the Unix epoch.
+    #[prost(uint64, tag = "1")]
+    pub time_ms: u64,
+    #[prost(string, tag = "2")]
+    pub node: ::prost::alloc::string::String,
+    #[prost(enumeration = "TailKind", tag = "3")]
+    pub kind: i32,
+    #[prost(string, tag = "4")]
+    pub connection: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub channel: ::prost::alloc::string::String,
+    /// Of the event published or delivered.
+    #[prost(string, tag = "6")]
+    pub event: ::prost::alloc::string::String,
+    /// Why something was refused or dropped, in words.
+    #[prost(string, tag = "7")]
+    pub reason: ::prost::alloc::string::String,
+    /// Close code or HTTP status; 0 for none.
+    #[prost(uint32, tag = "8")]
+    pub code: u32,
+    /// How many subscribers of the node a publish reached, or how many messages were dropped.
+    #[prost(uint64, tag = "9")]
+    pub count: u64,
+    #[prost(string, tag = "10")]
+    pub user_id: ::prost::alloc::string::String,
+    /// Events left out just before this one, because they came too fast.
+    #[prost(uint64, tag = "11")]
+    pub omitted: u64,
+}
+impl ::prost::Name for TailEvent {
+    const NAME: &'static str = "TailEvent";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.TailEvent".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.TailEvent".into()
+    }
+}
+/// What a token lets its bearer do.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Scope {
+    #[prost(enumeration = "Role", tag = "1")]
+    pub role: i32,
+    /// One app; empty for the cluster.
+    #[prost(string, tag = "2")]
+    pub app_id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for Scope {
+    const NAME: &'static str = "Scope";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.Scope".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.Scope".into()
+    }
+}
+/// A token without its text.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Token {
+    /// 12 letters and digits, which its text begins with after `fat_`.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// A name for people, as in `deploy pipeline`.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub scope: ::core::option::Option<Scope>,
+    /// Milliseconds since the Unix epoch.
+    #[prost(uint64, tag = "4")]
+    pub created_ms: u64,
+    /// Who made it.
+    #[prost(string, tag = "5")]
+    pub created_by: ::prost::alloc::string::String,
+    /// Milliseconds since the Unix epoch; 0 for never.
+    #[prost(uint64, tag = "6")]
+    pub expires_ms: u64,
+    /// Until when the text before the last rotation is good; 0 if there is none.
+    #[prost(uint64, tag = "7")]
+    pub overlap_until_ms: u64,
+    /// When it was revoked; only in the answer to RevokeToken. 0 while it is good.
+    #[prost(uint64, tag = "8")]
+    pub revoked_ms: u64,
+}
+impl ::prost::Name for Token {
+    const NAME: &'static str = "Token";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.Token".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.Token".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateTokenRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub scope: ::core::option::Option<Scope>,
+    /// For how long it is good, in seconds; 0: until it is revoked.
+    #[prost(uint64, tag = "3")]
+    pub lifetime_seconds: u64,
+    /// 1 to 64 printable ASCII characters; empty for none.
+    #[prost(string, tag = "4")]
+    pub idempotency_key: ::prost::alloc::string::String,
+}
+impl ::prost::Name for CreateTokenRequest {
+    const NAME: &'static str = "CreateTokenRequest";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.CreateTokenRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.CreateTokenRequest".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateTokenResponse {
+    #[prost(message, optional, tag = "1")]
+    pub token: ::core::option::Option<Token>,
+    /// Shown this once.
+    #[prost(string, tag = "2")]
+    pub text: ::prost::alloc::string::String,
+}
+impl ::prost::Name for CreateTokenResponse {
+    const NAME: &'static str = "CreateTokenResponse";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.CreateTokenResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.CreateTokenResponse".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListTokensRequest {
+    /// Most tokens in the answer, 1 to 1000. 0 is 100.
+    #[prost(uint32, tag = "1")]
+    pub page_size: u32,
+    /// From the previous answer; empty for the first page.
+    #[prost(string, tag = "2")]
+    pub page_token: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ListTokensRequest {
+    const NAME: &'static str = "ListTokensRequest";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.ListTokensRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.ListTokensRequest".into()
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListTokensResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub tokens: ::prost::alloc::vec::Vec<Token>,
+    /// Empty on the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ListTokensResponse {
+    const NAME: &'static str = "ListTokensResponse";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.ListTokensResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.ListTokensResponse".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RotateTokenRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// How long the old text is good, in seconds, at most 2592000. 0: not at all.
+    #[prost(uint64, tag = "2")]
+    pub overlap_seconds: u64,
+}
+impl ::prost::Name for RotateTokenRequest {
+    const NAME: &'static str = "RotateTokenRequest";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.RotateTokenRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.RotateTokenRequest".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RotateTokenResponse {
+    #[prost(message, optional, tag = "1")]
+    pub token: ::core::option::Option<Token>,
+    /// Shown this once.
+    #[prost(string, tag = "2")]
+    pub text: ::prost::alloc::string::String,
+}
+impl ::prost::Name for RotateTokenResponse {
+    const NAME: &'static str = "RotateTokenResponse";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.RotateTokenResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.RotateTokenResponse".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RevokeTokenRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for RevokeTokenRequest {
+    const NAME: &'static str = "RevokeTokenRequest";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.RevokeTokenRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.RevokeTokenRequest".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RevokeTokenResponse {
+    #[prost(message, optional, tag = "1")]
+    pub token: ::core::option::Option<Token>,
+}
+impl ::prost::Name for RevokeTokenResponse {
+    const NAME: &'static str = "RevokeTokenResponse";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.RevokeTokenResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.RevokeTokenResponse".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListAuditRequest {
+    /// Only what concerns this app. Empty: everything.
+    #[prost(string, tag = "1")]
+    pub app_id: ::prost::alloc::string::String,
+    /// Only what this actor did. Empty: everything.
+    #[prost(string, tag = "2")]
+    pub actor: ::prost::alloc::string::String,
+    /// Not before and not after, milliseconds since the Unix epoch; 0: no bound.
+    #[prost(uint64, tag = "3")]
+    pub start_ms: u64,
+    #[prost(uint64, tag = "4")]
+    pub end_ms: u64,
+    /// Most entries in the answer, 1 to 1000. 0 is 100.
+    #[prost(uint32, tag = "5")]
+    pub page_size: u32,
+    /// From the previous answer; empty for the first page.
+    #[prost(string, tag = "6")]
+    pub page_token: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ListAuditRequest {
+    const NAME: &'static str = "ListAuditRequest";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.ListAuditRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.ListAuditRequest".into()
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListAuditResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub entries: ::prost::alloc::vec::Vec<AuditEntry>,
+    /// Empty on the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ListAuditResponse {
+    const NAME: &'static str = "ListAuditResponse";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.ListAuditResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.ListAuditResponse".into()
+    }
+}
+/// A change, or an attempt at one. Never holds a secret.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AuditEntry {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Milliseconds since the Unix epoch.
+    #[prost(uint64, tag = "2")]
+    pub time_ms: u64,
+    /// Who: `token:<id> <name>`, `certificate:<name>`, `bootstrap`, `seed`.
+    #[prost(string, tag = "3")]
+    pub actor: ::prost::alloc::string::String,
+    /// The call, as in `AppService.UpdateApp`.
+    #[prost(string, tag = "4")]
+    pub method: ::prost::alloc::string::String,
+    /// Empty if it does not concern one app.
+    #[prost(string, tag = "5")]
+    pub app_id: ::prost::alloc::string::String,
+    /// What it was done to, as in `key 1001.abc`.
+    #[prost(string, tag = "6")]
+    pub target: ::prost::alloc::string::String,
+    /// What was changed, field by field.
+    #[prost(string, repeated, tag = "7")]
+    pub changes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(enumeration = "AuditOutcome", tag = "8")]
+    pub outcome: i32,
+    /// The status of a refusal, as in `ABORTED`.
+    #[prost(string, tag = "9")]
+    pub code: ::prost::alloc::string::String,
+    /// Where the caller came from.
+    #[prost(string, tag = "10")]
+    pub peer: ::prost::alloc::string::String,
+    /// The app's revision afterwards; 0 for none.
+    #[prost(uint64, tag = "11")]
+    pub revision: u64,
+}
+impl ::prost::Name for AuditEntry {
+    const NAME: &'static str = "AuditEntry";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.AuditEntry".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.AuditEntry".into()
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BackupRequest {
+    /// Whether usage, the audit log and dead letters are in it, too.
+    #[prost(bool, tag = "1")]
+    pub everything: bool,
+}
+impl ::prost::Name for BackupRequest {
+    const NAME: &'static str = "BackupRequest";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.BackupRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.BackupRequest".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BackupChunk {
+    #[prost(bytes = "vec", tag = "1")]
+    pub data: ::prost::alloc::vec::Vec<u8>,
+}
+impl ::prost::Name for BackupChunk {
+    const NAME: &'static str = "BackupChunk";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.BackupChunk".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.BackupChunk".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RestoreChunk {
+    /// In the first chunk: whether a registry that is not empty is replaced.
+    #[prost(bool, tag = "1")]
+    pub overwrite: bool,
+    #[prost(bytes = "vec", tag = "2")]
+    pub data: ::prost::alloc::vec::Vec<u8>,
+}
+impl ::prost::Name for RestoreChunk {
+    const NAME: &'static str = "RestoreChunk";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.RestoreChunk".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.RestoreChunk".into()
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RestoreResponse {
+    #[prost(uint64, tag = "1")]
+    pub apps: u64,
+    #[prost(uint64, tag = "2")]
+    pub tokens: u64,
+    /// Of all kinds.
+    #[prost(uint64, tag = "3")]
+    pub entries: u64,
+}
+impl ::prost::Name for RestoreResponse {
+    const NAME: &'static str = "RestoreResponse";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.RestoreResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.RestoreResponse".into()
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResealRequest {}
+impl ::prost::Name for ResealRequest {
+    const NAME: &'static str = "ResealRequest";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.ResealRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.ResealRequest".into()
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResealResponse {
+    /// What was sealed anew, and what had the first key's seal already.
+    #[prost(uint64, tag = "1")]
+    pub resealed: u64,
+    #[prost(uint64, tag = "2")]
+    pub current: u64,
+}
+impl ::prost::Name for ResealResponse {
+    const NAME: &'static str = "ResealResponse";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.ResealResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.ResealResponse".into()
+    }
+}
+/// What a node says.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct NodeMessage {
+    #[prost(oneof = "node_message::Message", tags = "1, 2, 3, 4")]
+    pub message: ::core::option::Option<node_message::Message>,
+}
+/// Nested message and enum types in `NodeMessage`.
+pub mod node_message {
+    /// Who it is.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Hello {
+        #[prost(string, tag = "1")]
+        pub id: ::prost::alloc::string::String,
+        #[prost(string, tag = "2")]
+        pub name: ::prost::alloc::string::String,
+        #[prost(string, repeated, tag = "3")]
+        pub roles: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+        #[prost(string, tag = "4")]
+        pub version: ::prost::alloc::string::String,
+        #[prost(uint64, tag = "5")]
+        pub started_ms: u64,
+        /// As in reports.
+        #[prost(string, tag = "6")]
+        pub edge_id: ::prost::alloc::string::String,
+    }
+    impl ::prost::Name for Hello {
+        const NAME: &'static str = "Hello";
+        const PACKAGE: &'static str = "fanfare.control.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "fanfare.control.v1.NodeMessage.Hello".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/fanfare.control.v1.NodeMessage.Hello".into()
+        }
+    }
+    /// What it is busy with.
+    #[derive(Clone, PartialEq, ::prost::Message)]
+    pub struct Report {
+        #[prost(message, optional, tag = "1")]
+        pub load: ::core::option::Option<super::NodeLoad>,
+        #[prost(bool, tag = "2")]
+        pub draining: bool,
+        /// Apps with anything to say.
+        #[prost(message, repeated, tag = "3")]
+        pub apps: ::prost::alloc::vec::Vec<super::AppReport>,
+        /// How long it has been since the last report on this stream, in milliseconds.
+        #[prost(uint64, tag = "4")]
+        pub interval_ms: u64,
+        /// The edge's id of this life, under which it holds its lease; empty for a node without clients.
+        #[prost(string, tag = "5")]
+        pub edge_id: ::prost::alloc::string::String,
+    }
+    impl ::prost::Name for Report {
+        const NAME: &'static str = "Report";
+        const PACKAGE: &'static str = "fanfare.control.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "fanfare.control.v1.NodeMessage.Report".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/fanfare.control.v1.NodeMessage.Report".into()
+        }
+    }
+    #[derive(Clone, PartialEq, ::prost::Message)]
+    pub struct Answer {
+        /// Of the order.
+        #[prost(uint64, tag = "1")]
+        pub id: u64,
+        /// Empty if it was obeyed.
+        #[prost(string, tag = "2")]
+        pub error: ::prost::alloc::string::String,
+        #[prost(message, repeated, tag = "3")]
+        pub connections: ::prost::alloc::vec::Vec<super::Connection>,
+        #[prost(message, repeated, tag = "4")]
+        pub channels: ::prost::alloc::vec::Vec<super::Channel>,
+        /// Whether there are more.
+        #[prost(bool, tag = "5")]
+        pub more: bool,
+    }
+    impl ::prost::Name for Answer {
+        const NAME: &'static str = "Answer";
+        const PACKAGE: &'static str = "fanfare.control.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "fanfare.control.v1.NodeMessage.Answer".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/fanfare.control.v1.NodeMessage.Answer".into()
+        }
+    }
+    #[derive(Clone, PartialEq, ::prost::Message)]
+    pub struct TailBatch {
+        /// Of the order that began it.
+        #[prost(uint64, tag = "1")]
+        pub id: u64,
+        #[prost(message, repeated, tag = "2")]
+        pub events: ::prost::alloc::vec::Vec<super::TailEvent>,
+    }
+    impl ::prost::Name for TailBatch {
+        const NAME: &'static str = "TailBatch";
+        const PACKAGE: &'static str = "fanfare.control.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "fanfare.control.v1.NodeMessage.TailBatch".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/fanfare.control.v1.NodeMessage.TailBatch".into()
+        }
+    }
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Message {
+        /// First, once.
+        #[prost(message, tag = "1")]
+        Hello(Hello),
+        /// Once a second.
+        #[prost(message, tag = "2")]
+        Report(Report),
+        /// An answer to an order.
+        #[prost(message, tag = "3")]
+        Answer(Answer),
+        /// What a tail has seen.
+        #[prost(message, tag = "4")]
+        Tail(TailBatch),
+    }
+}
+impl ::prost::Name for NodeMessage {
+    const NAME: &'static str = "NodeMessage";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.NodeMessage".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.NodeMessage".into()
+    }
+}
+/// One app on one node.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AppReport {
+    #[prost(string, tag = "1")]
+    pub app_id: ::prost::alloc::string::String,
+    /// At this moment.
+    #[prost(uint64, tag = "2")]
+    pub connections: u64,
+    #[prost(uint64, tag = "3")]
+    pub presence_members: u64,
+    /// Distinct in the cluster, as this node sees it.
+    #[prost(uint64, tag = "4")]
+    pub channels: u64,
+    /// Since the last report on this stream.
+    #[prost(uint64, tag = "5")]
+    pub messages_in: u64,
+    #[prost(uint64, tag = "6")]
+    pub messages_out: u64,
+    #[prost(uint64, tag = "7")]
+    pub bytes_in: u64,
+    #[prost(uint64, tag = "8")]
+    pub bytes_out: u64,
+    /// What was asked for since the last report, granted or not.
+    #[prost(uint64, tag = "9")]
+    pub messages_in_wanted: u64,
+    #[prost(uint64, tag = "10")]
+    pub connections_refused: u64,
+    #[prost(uint64, tag = "11")]
+    pub presence_members_refused: u64,
+    #[prost(uint64, tag = "12")]
+    pub history_bytes_wanted: u64,
+    /// Bytes stored in persistent channels since the last report, by the minute of the Unix epoch in which they expire.
+    #[prost(map = "uint64, uint64", tag = "13")]
+    pub history_bytes: ::std::collections::HashMap<u64, u64>,
+    /// Refusals since the last report, by quota.
+    #[prost(map = "string, uint64", tag = "14")]
+    pub refused: ::std::collections::HashMap<::prost::alloc::string::String, u64>,
+    /// Webhook requests that were to be made since the last report, granted or not.
+    #[prost(uint64, tag = "15")]
+    pub webhooks_wanted: u64,
+}
+impl ::prost::Name for AppReport {
+    const NAME: &'static str = "AppReport";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.AppReport".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.AppReport".into()
+    }
+}
+/// What a node is told.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct NodeOrder {
+    #[prost(oneof = "node_order::Order", tags = "1, 2, 3, 4, 5, 6, 7")]
+    pub order: ::core::option::Option<node_order::Order>,
+}
+/// Nested message and enum types in `NodeOrder`.
+pub mod node_order {
+    #[derive(Clone, PartialEq, ::prost::Message)]
+    pub struct Shares {
+        /// Of the leader. A node heeds the greatest that it has seen.
+        #[prost(uint64, tag = "1")]
+        pub term: u64,
+        #[prost(message, repeated, tag = "2")]
+        pub shares: ::prost::alloc::vec::Vec<super::Share>,
+    }
+    impl ::prost::Name for Shares {
+        const NAME: &'static str = "Shares";
+        const PACKAGE: &'static str = "fanfare.control.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "fanfare.control.v1.NodeOrder.Shares".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/fanfare.control.v1.NodeOrder.Shares".into()
+        }
+    }
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct ListConnections {
+        #[prost(uint64, tag = "1")]
+        pub id: u64,
+        #[prost(string, tag = "2")]
+        pub app_id: ::prost::alloc::string::String,
+        /// Behind this connection's id.
+        #[prost(string, tag = "3")]
+        pub after: ::prost::alloc::string::String,
+        #[prost(uint32, tag = "4")]
+        pub most: u32,
+        #[prost(string, tag = "5")]
+        pub user_id: ::prost::alloc::string::String,
+        #[prost(string, tag = "6")]
+        pub channel: ::prost::alloc::string::String,
+        /// Only this one, with its channels. Empty: all.
+        #[prost(string, tag = "7")]
+        pub connection: ::prost::alloc::string::String,
+    }
+    impl ::prost::Name for ListConnections {
+        const NAME: &'static str = "ListConnections";
+        const PACKAGE: &'static str = "fanfare.control.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "fanfare.control.v1.NodeOrder.ListConnections".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/fanfare.control.v1.NodeOrder.ListConnections".into()
+        }
+    }
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct CloseConnection {
+        #[prost(uint64, tag = "1")]
+        pub id: u64,
+        #[prost(string, tag = "2")]
+        pub app_id: ::prost::alloc::string::String,
+        #[prost(string, tag = "3")]
+        pub connection: ::prost::alloc::string::String,
+        #[prost(bool, tag = "4")]
+        pub r#final: bool,
+    }
+    impl ::prost::Name for CloseConnection {
+        const NAME: &'static str = "CloseConnection";
+        const PACKAGE: &'static str = "fanfare.control.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "fanfare.control.v1.NodeOrder.CloseConnection".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/fanfare.control.v1.NodeOrder.CloseConnection".into()
+        }
+    }
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct BeginTail {
+        #[prost(uint64, tag = "1")]
+        pub id: u64,
+        #[prost(message, optional, tag = "2")]
+        pub request: ::core::option::Option<super::TailRequest>,
+    }
+    impl ::prost::Name for BeginTail {
+        const NAME: &'static str = "BeginTail";
+        const PACKAGE: &'static str = "fanfare.control.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "fanfare.control.v1.NodeOrder.BeginTail".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/fanfare.control.v1.NodeOrder.BeginTail".into()
+        }
+    }
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct EndTail {
+        #[prost(uint64, tag = "1")]
+        pub id: u64,
+    }
+    impl ::prost::Name for EndTail {
+        const NAME: &'static str = "EndTail";
+        const PACKAGE: &'static str = "fanfare.control.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "fanfare.control.v1.NodeOrder.EndTail".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/fanfare.control.v1.NodeOrder.EndTail".into()
+        }
+    }
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Drain {
+        #[prost(uint64, tag = "1")]
+        pub id: u64,
+    }
+    impl ::prost::Name for Drain {
+        const NAME: &'static str = "Drain";
+        const PACKAGE: &'static str = "fanfare.control.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "fanfare.control.v1.NodeOrder.Drain".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/fanfare.control.v1.NodeOrder.Drain".into()
+        }
+    }
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct ListChannels {
+        #[prost(uint64, tag = "1")]
+        pub id: u64,
+        #[prost(string, tag = "2")]
+        pub app_id: ::prost::alloc::string::String,
+        /// Behind this name.
+        #[prost(string, tag = "3")]
+        pub after: ::prost::alloc::string::String,
+        #[prost(uint32, tag = "4")]
+        pub most: u32,
+        #[prost(string, tag = "5")]
+        pub prefix: ::prost::alloc::string::String,
+        /// Only this one. Empty: all.
+        #[prost(string, tag = "6")]
+        pub channel: ::prost::alloc::string::String,
+    }
+    impl ::prost::Name for ListChannels {
+        const NAME: &'static str = "ListChannels";
+        const PACKAGE: &'static str = "fanfare.control.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "fanfare.control.v1.NodeOrder.ListChannels".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/fanfare.control.v1.NodeOrder.ListChannels".into()
+        }
+    }
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Order {
+        /// Shares for this node.
+        #[prost(message, tag = "1")]
+        Shares(Shares),
+        #[prost(message, tag = "2")]
+        ListConnections(ListConnections),
+        #[prost(message, tag = "3")]
+        CloseConnection(CloseConnection),
+        /// A tail begins; it goes on until it is ended or the stream ends.
+        #[prost(message, tag = "4")]
+        BeginTail(BeginTail),
+        #[prost(message, tag = "5")]
+        EndTail(EndTail),
+        #[prost(message, tag = "6")]
+        Drain(Drain),
+        #[prost(message, tag = "7")]
+        ListChannels(ListChannels),
+    }
+}
+impl ::prost::Name for NodeOrder {
+    const NAME: &'static str = "NodeOrder";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.NodeOrder".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.NodeOrder".into()
+    }
+}
+/// What a node may take of one app's quotas. An absent field is no limit.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Share {
+    #[prost(string, tag = "1")]
+    pub app_id: ::prost::alloc::string::String,
+    /// At one time.
+    #[prost(uint64, optional, tag = "2")]
+    pub connections: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "3")]
+    pub presence_members: ::core::option::Option<u64>,
+    /// Of the whole cluster, not shared out yet.
+    #[prost(uint64, optional, tag = "4")]
+    pub connections_free: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "5")]
+    pub presence_members_free: ::core::option::Option<u64>,
+    #[prost(double, optional, tag = "6")]
+    pub messages_in_per_second: ::core::option::Option<f64>,
+    #[prost(double, optional, tag = "7")]
+    pub messages_out_per_second: ::core::option::Option<f64>,
+    /// How long publishes are refused because more was delivered than allowed, in milliseconds.
+    #[prost(uint64, tag = "8")]
+    pub out_blocked_ms: u64,
+    /// Bytes that may be stored in persistent channels until the next share.
+    #[prost(uint64, optional, tag = "9")]
+    pub history_bytes: ::core::option::Option<u64>,
+    /// Of the whole cluster, not shared out yet.
+    #[prost(uint64, optional, tag = "10")]
+    pub history_bytes_free: ::core::option::Option<u64>,
+    #[prost(double, optional, tag = "11")]
+    pub webhooks_per_second: ::core::option::Option<f64>,
+    /// Messages that may be published in a second so that the cluster delivers no more than the app may. Absent while that
+    /// is not near.
+    #[prost(double, optional, tag = "12")]
+    pub paced_messages_in_per_second: ::core::option::Option<f64>,
+}
+impl ::prost::Name for Share {
+    const NAME: &'static str = "Share";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.Share".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.Share".into()
+    }
+}
+/// The lease of a control replica, in the backbone.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ControlReplica {
+    /// Where nodes reach it, as `host:port`.
+    #[prost(string, tag = "1")]
+    pub address: ::prost::alloc::string::String,
+    /// Whether it serves TLS.
+    #[prost(bool, tag = "2")]
+    pub tls: bool,
+    #[prost(string, tag = "3")]
+    pub version: ::prost::alloc::string::String,
+    /// Id of its node.
+    #[prost(string, tag = "4")]
+    pub node: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ControlReplica {
+    const NAME: &'static str = "ControlReplica";
+    const PACKAGE: &'static str = "fanfare.control.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "fanfare.control.v1.ControlReplica".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/fanfare.control.v1.ControlReplica".into()
+    }
+}
+/// What becomes of a connection whose outgoing queue is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum SlowConsumers {
+    /// Not given: disconnect.
+    Unspecified = 0,
+    /// It is closed, and catches up when it comes back.
+    Disconnect = 1,
+    /// Of each channel under the rule it keeps only what is newest, and is told of the gap.
+    KeepLatest = 2,
+}
+impl SlowConsumers {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "SLOW_CONSUMERS_UNSPECIFIED",
+            Self::Disconnect => "SLOW_CONSUMERS_DISCONNECT",
+            Self::KeepLatest => "SLOW_CONSUMERS_KEEP_LATEST",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SLOW_CONSUMERS_UNSPECIFIED" => Some(Self::Unspecified),
+            "SLOW_CONSUMERS_DISCONNECT" => Some(Self::Disconnect),
+            "SLOW_CONSUMERS_KEEP_LATEST" => Some(Self::KeepLatest),
+            _ => None,
+        }
+    }
 }
 /// What is promised for a channel's messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -454,6 +2543,197 @@ impl Tier {
             "TIER_EPHEMERAL" => Some(Self::Ephemeral),
             "TIER_RECOVERABLE" => Some(Self::Recoverable),
             "TIER_PERSISTENT" => Some(Self::Persistent),
+            _ => None,
+        }
+    }
+}
+/// A length of time by which usage is counted. All are in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Interval {
+    /// Not given: hour.
+    Unspecified = 0,
+    Minute = 1,
+    Hour = 2,
+    Day = 3,
+    Month = 4,
+}
+impl Interval {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "INTERVAL_UNSPECIFIED",
+            Self::Minute => "INTERVAL_MINUTE",
+            Self::Hour => "INTERVAL_HOUR",
+            Self::Day => "INTERVAL_DAY",
+            Self::Month => "INTERVAL_MONTH",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "INTERVAL_UNSPECIFIED" => Some(Self::Unspecified),
+            "INTERVAL_MINUTE" => Some(Self::Minute),
+            "INTERVAL_HOUR" => Some(Self::Hour),
+            "INTERVAL_DAY" => Some(Self::Day),
+            "INTERVAL_MONTH" => Some(Self::Month),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum NodeState {
+    Unspecified = 0,
+    Serving = 1,
+    Draining = 2,
+    /// It holds a lease and does not report to the replica that answers.
+    Silent = 3,
+}
+impl NodeState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "NODE_STATE_UNSPECIFIED",
+            Self::Serving => "NODE_STATE_SERVING",
+            Self::Draining => "NODE_STATE_DRAINING",
+            Self::Silent => "NODE_STATE_SILENT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "NODE_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "NODE_STATE_SERVING" => Some(Self::Serving),
+            "NODE_STATE_DRAINING" => Some(Self::Draining),
+            "NODE_STATE_SILENT" => Some(Self::Silent),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum TailKind {
+    Unspecified = 0,
+    Connected = 1,
+    ConnectionRefused = 2,
+    Closed = 3,
+    Subscribed = 4,
+    SubscribeRefused = 5,
+    Unsubscribed = 6,
+    Published = 7,
+    PublishRefused = 8,
+    /// To this node's subscribers.
+    Delivered = 9,
+    Dropped = 10,
+    SignedIn = 11,
+}
+impl TailKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "TAIL_KIND_UNSPECIFIED",
+            Self::Connected => "TAIL_KIND_CONNECTED",
+            Self::ConnectionRefused => "TAIL_KIND_CONNECTION_REFUSED",
+            Self::Closed => "TAIL_KIND_CLOSED",
+            Self::Subscribed => "TAIL_KIND_SUBSCRIBED",
+            Self::SubscribeRefused => "TAIL_KIND_SUBSCRIBE_REFUSED",
+            Self::Unsubscribed => "TAIL_KIND_UNSUBSCRIBED",
+            Self::Published => "TAIL_KIND_PUBLISHED",
+            Self::PublishRefused => "TAIL_KIND_PUBLISH_REFUSED",
+            Self::Delivered => "TAIL_KIND_DELIVERED",
+            Self::Dropped => "TAIL_KIND_DROPPED",
+            Self::SignedIn => "TAIL_KIND_SIGNED_IN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "TAIL_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "TAIL_KIND_CONNECTED" => Some(Self::Connected),
+            "TAIL_KIND_CONNECTION_REFUSED" => Some(Self::ConnectionRefused),
+            "TAIL_KIND_CLOSED" => Some(Self::Closed),
+            "TAIL_KIND_SUBSCRIBED" => Some(Self::Subscribed),
+            "TAIL_KIND_SUBSCRIBE_REFUSED" => Some(Self::SubscribeRefused),
+            "TAIL_KIND_UNSUBSCRIBED" => Some(Self::Unsubscribed),
+            "TAIL_KIND_PUBLISHED" => Some(Self::Published),
+            "TAIL_KIND_PUBLISH_REFUSED" => Some(Self::PublishRefused),
+            "TAIL_KIND_DELIVERED" => Some(Self::Delivered),
+            "TAIL_KIND_DROPPED" => Some(Self::Dropped),
+            "TAIL_KIND_SIGNED_IN" => Some(Self::SignedIn),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Role {
+    Unspecified = 0,
+    /// Everything.
+    Admin = 1,
+    /// Nothing that changes anything, and no secrets.
+    Reader = 2,
+}
+impl Role {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ROLE_UNSPECIFIED",
+            Self::Admin => "ROLE_ADMIN",
+            Self::Reader => "ROLE_READER",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ROLE_UNSPECIFIED" => Some(Self::Unspecified),
+            "ROLE_ADMIN" => Some(Self::Admin),
+            "ROLE_READER" => Some(Self::Reader),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum AuditOutcome {
+    Unspecified = 0,
+    /// It was about to be done when this was written, and how it ended was not written.
+    Unknown = 1,
+    Done = 2,
+    Refused = 3,
+}
+impl AuditOutcome {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "AUDIT_OUTCOME_UNSPECIFIED",
+            Self::Unknown => "AUDIT_OUTCOME_UNKNOWN",
+            Self::Done => "AUDIT_OUTCOME_DONE",
+            Self::Refused => "AUDIT_OUTCOME_REFUSED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "AUDIT_OUTCOME_UNSPECIFIED" => Some(Self::Unspecified),
+            "AUDIT_OUTCOME_UNKNOWN" => Some(Self::Unknown),
+            "AUDIT_OUTCOME_DONE" => Some(Self::Done),
+            "AUDIT_OUTCOME_REFUSED" => Some(Self::Refused),
             _ => None,
         }
     }
@@ -598,7 +2878,7 @@ pub mod app_service_client {
                 .insert(GrpcMethod::new("fanfare.control.v1.AppService", "GetApp"));
             self.inner.unary(req, path, codec).await
         }
-        /// Apps ordered by id, a page at a time.
+        /// Apps ordered by id, a page at a time. One app's admin or reader is told of that app alone.
         pub async fn list_apps(
             &mut self,
             request: impl tonic::IntoRequest<super::ListAppsRequest>,
@@ -623,7 +2903,7 @@ pub mod app_service_client {
                 .insert(GrpcMethod::new("fanfare.control.v1.AppService", "ListApps"));
             self.inner.unary(req, path, codec).await
         }
-        /// Replaces the settings that the request names. ABORTED if `revision` is given and no longer current.
+        /// Changes the settings that the mask names. ABORTED if `revision` is given and no longer current.
         pub async fn update_app(
             &mut self,
             request: impl tonic::IntoRequest<super::UpdateAppRequest>,
@@ -742,7 +3022,7 @@ pub mod app_service_server {
             &self,
             request: tonic::Request<super::GetAppRequest>,
         ) -> std::result::Result<tonic::Response<super::App>, tonic::Status>;
-        /// Apps ordered by id, a page at a time.
+        /// Apps ordered by id, a page at a time. One app's admin or reader is told of that app alone.
         async fn list_apps(
             &self,
             request: tonic::Request<super::ListAppsRequest>,
@@ -750,7 +3030,7 @@ pub mod app_service_server {
             tonic::Response<super::ListAppsResponse>,
             tonic::Status,
         >;
-        /// Replaces the settings that the request names. ABORTED if `revision` is given and no longer current.
+        /// Changes the settings that the mask names. ABORTED if `revision` is given and no longer current.
         async fn update_app(
             &self,
             request: tonic::Request<super::UpdateAppRequest>,
@@ -1322,6 +3602,57 @@ pub mod key_service_client {
                 .insert(GrpcMethod::new("fanfare.control.v1.KeyService", "CreateKey"));
             self.inner.unary(req, path, codec).await
         }
+        /// All keys of the app, revoked ones too, oldest first, without secrets.
+        pub async fn list_keys(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListKeysRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListKeysResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/fanfare.control.v1.KeyService/ListKeys",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("fanfare.control.v1.KeyService", "ListKeys"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Gives a key a new secret, which is in this answer and in no other. What the old one signs stays good for the
+        /// overlap. Connections stay open. Rotating again within the overlap ends the oldest secret at once.
+        pub async fn rotate_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RotateKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RotateKeyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/fanfare.control.v1.KeyService/RotateKey",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("fanfare.control.v1.KeyService", "RotateKey"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Ends a key for good: it signs nothing from now on, and connections opened with it are closed. Idempotent.
         pub async fn revoke_key(
             &mut self,
@@ -1368,6 +3699,23 @@ pub mod key_service_server {
             request: tonic::Request<super::CreateKeyRequest>,
         ) -> std::result::Result<
             tonic::Response<super::CreateKeyResponse>,
+            tonic::Status,
+        >;
+        /// All keys of the app, revoked ones too, oldest first, without secrets.
+        async fn list_keys(
+            &self,
+            request: tonic::Request<super::ListKeysRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListKeysResponse>,
+            tonic::Status,
+        >;
+        /// Gives a key a new secret, which is in this answer and in no other. What the old one signs stays good for the
+        /// overlap. Connections stay open. Rotating again within the overlap ends the oldest secret at once.
+        async fn rotate_key(
+            &self,
+            request: tonic::Request<super::RotateKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RotateKeyResponse>,
             tonic::Status,
         >;
         /// Ends a key for good: it signs nothing from now on, and connections opened with it are closed. Idempotent.
@@ -1501,6 +3849,96 @@ pub mod key_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/fanfare.control.v1.KeyService/ListKeys" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListKeysSvc<T: KeyService>(pub Arc<T>);
+                    impl<
+                        T: KeyService,
+                    > tonic::server::UnaryService<super::ListKeysRequest>
+                    for ListKeysSvc<T> {
+                        type Response = super::ListKeysResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListKeysRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as KeyService>::list_keys(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListKeysSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/fanfare.control.v1.KeyService/RotateKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct RotateKeySvc<T: KeyService>(pub Arc<T>);
+                    impl<
+                        T: KeyService,
+                    > tonic::server::UnaryService<super::RotateKeyRequest>
+                    for RotateKeySvc<T> {
+                        type Response = super::RotateKeyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RotateKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as KeyService>::rotate_key(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RotateKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/fanfare.control.v1.KeyService/RevokeKey" => {
                     #[allow(non_camel_case_types)]
                     struct RevokeKeySvc<T: KeyService>(pub Arc<T>);
@@ -1583,6 +4021,475 @@ pub mod key_service_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "fanfare.control.v1.KeyService";
     impl<T> tonic::server::NamedService for KeyServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Generated client implementations.
+pub mod namespace_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Rules for the channels of an app by the beginnings of their names. They are part of their app, too; here they can be
+    /// changed one at a time.
+    #[derive(Debug, Clone)]
+    pub struct NamespaceServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl NamespaceServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> NamespaceServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> NamespaceServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            NamespaceServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// All rules of the app, longest prefix first.
+        pub async fn list_namespaces(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListNamespacesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListNamespacesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/fanfare.control.v1.NamespaceService/ListNamespaces",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "fanfare.control.v1.NamespaceService",
+                        "ListNamespaces",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Adds the rule, or replaces the one with the same prefix. Channels whose tier changes are closed for their
+        /// subscribers, who come back.
+        pub async fn set_namespace(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetNamespaceRequest>,
+        ) -> std::result::Result<tonic::Response<super::App>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/fanfare.control.v1.NamespaceService/SetNamespace",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "fanfare.control.v1.NamespaceService",
+                        "SetNamespace",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Removes the rule with this prefix. NOT_FOUND if there is none.
+        pub async fn delete_namespace(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteNamespaceRequest>,
+        ) -> std::result::Result<tonic::Response<super::App>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/fanfare.control.v1.NamespaceService/DeleteNamespace",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "fanfare.control.v1.NamespaceService",
+                        "DeleteNamespace",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod namespace_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with NamespaceServiceServer.
+    #[async_trait]
+    pub trait NamespaceService: std::marker::Send + std::marker::Sync + 'static {
+        /// All rules of the app, longest prefix first.
+        async fn list_namespaces(
+            &self,
+            request: tonic::Request<super::ListNamespacesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListNamespacesResponse>,
+            tonic::Status,
+        >;
+        /// Adds the rule, or replaces the one with the same prefix. Channels whose tier changes are closed for their
+        /// subscribers, who come back.
+        async fn set_namespace(
+            &self,
+            request: tonic::Request<super::SetNamespaceRequest>,
+        ) -> std::result::Result<tonic::Response<super::App>, tonic::Status>;
+        /// Removes the rule with this prefix. NOT_FOUND if there is none.
+        async fn delete_namespace(
+            &self,
+            request: tonic::Request<super::DeleteNamespaceRequest>,
+        ) -> std::result::Result<tonic::Response<super::App>, tonic::Status>;
+    }
+    /// Rules for the channels of an app by the beginnings of their names. They are part of their app, too; here they can be
+    /// changed one at a time.
+    #[derive(Debug)]
+    pub struct NamespaceServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> NamespaceServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for NamespaceServiceServer<T>
+    where
+        T: NamespaceService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/fanfare.control.v1.NamespaceService/ListNamespaces" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListNamespacesSvc<T: NamespaceService>(pub Arc<T>);
+                    impl<
+                        T: NamespaceService,
+                    > tonic::server::UnaryService<super::ListNamespacesRequest>
+                    for ListNamespacesSvc<T> {
+                        type Response = super::ListNamespacesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListNamespacesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NamespaceService>::list_namespaces(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListNamespacesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/fanfare.control.v1.NamespaceService/SetNamespace" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetNamespaceSvc<T: NamespaceService>(pub Arc<T>);
+                    impl<
+                        T: NamespaceService,
+                    > tonic::server::UnaryService<super::SetNamespaceRequest>
+                    for SetNamespaceSvc<T> {
+                        type Response = super::App;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetNamespaceRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NamespaceService>::set_namespace(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetNamespaceSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/fanfare.control.v1.NamespaceService/DeleteNamespace" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteNamespaceSvc<T: NamespaceService>(pub Arc<T>);
+                    impl<
+                        T: NamespaceService,
+                    > tonic::server::UnaryService<super::DeleteNamespaceRequest>
+                    for DeleteNamespaceSvc<T> {
+                        type Response = super::App;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteNamespaceRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NamespaceService>::delete_namespace(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteNamespaceSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for NamespaceServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "fanfare.control.v1.NamespaceService";
+    impl<T> tonic::server::NamedService for NamespaceServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
@@ -2064,6 +4971,3708 @@ pub mod webhook_service_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "fanfare.control.v1.WebhookService";
     impl<T> tonic::server::NamedService for WebhookServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Generated client implementations.
+pub mod usage_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// What apps have used, exact across restarts: every node writes what it has counted, and what it wrote twice counts once.
+    #[derive(Debug, Clone)]
+    pub struct UsageServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl UsageServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> UsageServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> UsageServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            UsageServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Usage of one app, oldest interval first, a page at a time. An interval in which nothing happened is left out. The
+        /// newest interval is not complete yet and lags by a few seconds.
+        pub async fn query_usage(
+            &mut self,
+            request: impl tonic::IntoRequest<super::QueryUsageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::QueryUsageResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/fanfare.control.v1.UsageService/QueryUsage",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("fanfare.control.v1.UsageService", "QueryUsage"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What an app is using, as its nodes report it, once a second until the caller leaves.
+        pub async fn watch_usage(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchUsageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::LiveUsage>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/fanfare.control.v1.UsageService/WatchUsage",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("fanfare.control.v1.UsageService", "WatchUsage"),
+                );
+            self.inner.server_streaming(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod usage_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with UsageServiceServer.
+    #[async_trait]
+    pub trait UsageService: std::marker::Send + std::marker::Sync + 'static {
+        /// Usage of one app, oldest interval first, a page at a time. An interval in which nothing happened is left out. The
+        /// newest interval is not complete yet and lags by a few seconds.
+        async fn query_usage(
+            &self,
+            request: tonic::Request<super::QueryUsageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::QueryUsageResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the WatchUsage method.
+        type WatchUsageStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::LiveUsage, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// What an app is using, as its nodes report it, once a second until the caller leaves.
+        async fn watch_usage(
+            &self,
+            request: tonic::Request<super::WatchUsageRequest>,
+        ) -> std::result::Result<tonic::Response<Self::WatchUsageStream>, tonic::Status>;
+    }
+    /// What apps have used, exact across restarts: every node writes what it has counted, and what it wrote twice counts once.
+    #[derive(Debug)]
+    pub struct UsageServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> UsageServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for UsageServiceServer<T>
+    where
+        T: UsageService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/fanfare.control.v1.UsageService/QueryUsage" => {
+                    #[allow(non_camel_case_types)]
+                    struct QueryUsageSvc<T: UsageService>(pub Arc<T>);
+                    impl<
+                        T: UsageService,
+                    > tonic::server::UnaryService<super::QueryUsageRequest>
+                    for QueryUsageSvc<T> {
+                        type Response = super::QueryUsageResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::QueryUsageRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as UsageService>::query_usage(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = QueryUsageSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/fanfare.control.v1.UsageService/WatchUsage" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchUsageSvc<T: UsageService>(pub Arc<T>);
+                    impl<
+                        T: UsageService,
+                    > tonic::server::ServerStreamingService<super::WatchUsageRequest>
+                    for WatchUsageSvc<T> {
+                        type Response = super::LiveUsage;
+                        type ResponseStream = T::WatchUsageStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchUsageRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as UsageService>::watch_usage(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchUsageSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for UsageServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "fanfare.control.v1.UsageService";
+    impl<T> tonic::server::NamedService for UsageServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Generated client implementations.
+pub mod node_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// The processes of the cluster.
+    #[derive(Debug, Clone)]
+    pub struct NodeServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl NodeServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> NodeServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> NodeServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            NodeServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Every node that lives.
+        pub async fn list_nodes(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListNodesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListNodesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/fanfare.control.v1.NodeService/ListNodes",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("fanfare.control.v1.NodeService", "ListNodes"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Has a node close its connections with the code that brings clients back to another one, refuse new ones, and end, as
+        /// at a SIGTERM. NOT_FOUND if there is no such node. Idempotent.
+        pub async fn drain_node(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DrainNodeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DrainNodeResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/fanfare.control.v1.NodeService/DrainNode",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("fanfare.control.v1.NodeService", "DrainNode"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What the control plane knows of the cluster: for `fanfare admin doctor`.
+        pub async fn get_cluster(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetClusterRequest>,
+        ) -> std::result::Result<tonic::Response<super::Cluster>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/fanfare.control.v1.NodeService/GetCluster",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("fanfare.control.v1.NodeService", "GetCluster"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod node_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with NodeServiceServer.
+    #[async_trait]
+    pub trait NodeService: std::marker::Send + std::marker::Sync + 'static {
+        /// Every node that lives.
+        async fn list_nodes(
+            &self,
+            request: tonic::Request<super::ListNodesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListNodesResponse>,
+            tonic::Status,
+        >;
+        /// Has a node close its connections with the code that brings clients back to another one, refuse new ones, and end, as
+        /// at a SIGTERM. NOT_FOUND if there is no such node. Idempotent.
+        async fn drain_node(
+            &self,
+            request: tonic::Request<super::DrainNodeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DrainNodeResponse>,
+            tonic::Status,
+        >;
+        /// What the control plane knows of the cluster: for `fanfare admin doctor`.
+        async fn get_cluster(
+            &self,
+            request: tonic::Request<super::GetClusterRequest>,
+        ) -> std::result::Result<tonic::Response<super::Cluster>, tonic::Status>;
+    }
+    /// The processes of the cluster.
+    #[derive(Debug)]
+    pub struct NodeServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> NodeServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for NodeServiceServer<T>
+    where
+        T: NodeService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/fanfare.control.v1.NodeService/ListNodes" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListNodesSvc<T: NodeService>(pub Arc<T>);
+                    impl<
+                        T: NodeService,
+                    > tonic::server::UnaryService<super::ListNodesRequest>
+                    for ListNodesSvc<T> {
+                        type Response = super::ListNodesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListNodesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NodeService>::list_nodes(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListNodesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/fanfare.control.v1.NodeService/DrainNode" => {
+                    #[allow(non_camel_case_types)]
+                    struct DrainNodeSvc<T: NodeService>(pub Arc<T>);
+                    impl<
+                        T: NodeService,
+                    > tonic::server::UnaryService<super::DrainNodeRequest>
+                    for DrainNodeSvc<T> {
+                        type Response = super::DrainNodeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DrainNodeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NodeService>::drain_node(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DrainNodeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/fanfare.control.v1.NodeService/GetCluster" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetClusterSvc<T: NodeService>(pub Arc<T>);
+                    impl<
+                        T: NodeService,
+                    > tonic::server::UnaryService<super::GetClusterRequest>
+                    for GetClusterSvc<T> {
+                        type Response = super::Cluster;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetClusterRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NodeService>::get_cluster(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetClusterSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for NodeServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "fanfare.control.v1.NodeService";
+    impl<T> tonic::server::NamedService for NodeServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Generated client implementations.
+pub mod connection_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Connections of clients, wherever they are. Answers that leave out a node name it in `unreached`.
+    #[derive(Debug, Clone)]
+    pub struct ConnectionServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl ConnectionServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> ConnectionServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> ConnectionServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            ConnectionServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Connections of an app, ordered by id, a page at a time.
+        pub async fn list_connections(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListConnectionsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListConnectionsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/fanfare.control.v1.ConnectionService/ListConnections",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "fanfare.control.v1.ConnectionService",
+                        "ListConnections",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// NOT_FOUND if it is not there (any more).
+        pub async fn get_connection(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetConnectionRequest>,
+        ) -> std::result::Result<tonic::Response<super::Connection>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/fanfare.control.v1.ConnectionService/GetConnection",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "fanfare.control.v1.ConnectionService",
+                        "GetConnection",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Closes a connection. Without `final` its client comes back. NOT_FOUND if it is not there (any more).
+        pub async fn close_connection(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CloseConnectionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CloseConnectionResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/fanfare.control.v1.ConnectionService/CloseConnection",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "fanfare.control.v1.ConnectionService",
+                        "CloseConnection",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod connection_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with ConnectionServiceServer.
+    #[async_trait]
+    pub trait ConnectionService: std::marker::Send + std::marker::Sync + 'static {
+        /// Connections of an app, ordered by id, a page at a time.
+        async fn list_connections(
+            &self,
+            request: tonic::Request<super::ListConnectionsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListConnectionsResponse>,
+            tonic::Status,
+        >;
+        /// NOT_FOUND if it is not there (any more).
+        async fn get_connection(
+            &self,
+            request: tonic::Request<super::GetConnectionRequest>,
+        ) -> std::result::Result<tonic::Response<super::Connection>, tonic::Status>;
+        /// Closes a connection. Without `final` its client comes back. NOT_FOUND if it is not there (any more).
+        async fn close_connection(
+            &self,
+            request: tonic::Request<super::CloseConnectionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CloseConnectionResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Connections of clients, wherever they are. Answers that leave out a node name it in `unreached`.
+    #[derive(Debug)]
+    pub struct ConnectionServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> ConnectionServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for ConnectionServiceServer<T>
+    where
+        T: ConnectionService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/fanfare.control.v1.ConnectionService/ListConnections" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListConnectionsSvc<T: ConnectionService>(pub Arc<T>);
+                    impl<
+                        T: ConnectionService,
+                    > tonic::server::UnaryService<super::ListConnectionsRequest>
+                    for ListConnectionsSvc<T> {
+                        type Response = super::ListConnectionsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListConnectionsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ConnectionService>::list_connections(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListConnectionsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/fanfare.control.v1.ConnectionService/GetConnection" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetConnectionSvc<T: ConnectionService>(pub Arc<T>);
+                    impl<
+                        T: ConnectionService,
+                    > tonic::server::UnaryService<super::GetConnectionRequest>
+                    for GetConnectionSvc<T> {
+                        type Response = super::Connection;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetConnectionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ConnectionService>::get_connection(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetConnectionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/fanfare.control.v1.ConnectionService/CloseConnection" => {
+                    #[allow(non_camel_case_types)]
+                    struct CloseConnectionSvc<T: ConnectionService>(pub Arc<T>);
+                    impl<
+                        T: ConnectionService,
+                    > tonic::server::UnaryService<super::CloseConnectionRequest>
+                    for CloseConnectionSvc<T> {
+                        type Response = super::CloseConnectionResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CloseConnectionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ConnectionService>::close_connection(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CloseConnectionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for ConnectionServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "fanfare.control.v1.ConnectionService";
+    impl<T> tonic::server::NamedService for ConnectionServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Generated client implementations.
+pub mod channel_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Channels of an app.
+    #[derive(Debug, Clone)]
+    pub struct ChannelServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl ChannelServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> ChannelServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> ChannelServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            ChannelServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Occupied channels, ordered by name, a page at a time.
+        pub async fn list_channels(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListChannelsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListChannelsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/fanfare.control.v1.ChannelService/ListChannels",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("fanfare.control.v1.ChannelService", "ListChannels"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// One channel, occupied or not.
+        pub async fn get_channel(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetChannelRequest>,
+        ) -> std::result::Result<tonic::Response<super::Channel>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/fanfare.control.v1.ChannelService/GetChannel",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("fanfare.control.v1.ChannelService", "GetChannel"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Stored messages of a channel, a page at a time. FAILED_PRECONDITION if its tier stores nothing.
+        pub async fn read_history(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReadHistoryRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReadHistoryResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/fanfare.control.v1.ChannelService/ReadHistory",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("fanfare.control.v1.ChannelService", "ReadHistory"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod channel_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with ChannelServiceServer.
+    #[async_trait]
+    pub trait ChannelService: std::marker::Send + std::marker::Sync + 'static {
+        /// Occupied channels, ordered by name, a page at a time.
+        async fn list_channels(
+            &self,
+            request: tonic::Request<super::ListChannelsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListChannelsResponse>,
+            tonic::Status,
+        >;
+        /// One channel, occupied or not.
+        async fn get_channel(
+            &self,
+            request: tonic::Request<super::GetChannelRequest>,
+        ) -> std::result::Result<tonic::Response<super::Channel>, tonic::Status>;
+        /// Stored messages of a channel, a page at a time. FAILED_PRECONDITION if its tier stores nothing.
+        async fn read_history(
+            &self,
+            request: tonic::Request<super::ReadHistoryRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReadHistoryResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Channels of an app.
+    #[derive(Debug)]
+    pub struct ChannelServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> ChannelServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for ChannelServiceServer<T>
+    where
+        T: ChannelService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/fanfare.control.v1.ChannelService/ListChannels" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListChannelsSvc<T: ChannelService>(pub Arc<T>);
+                    impl<
+                        T: ChannelService,
+                    > tonic::server::UnaryService<super::ListChannelsRequest>
+                    for ListChannelsSvc<T> {
+                        type Response = super::ListChannelsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListChannelsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ChannelService>::list_channels(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListChannelsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/fanfare.control.v1.ChannelService/GetChannel" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetChannelSvc<T: ChannelService>(pub Arc<T>);
+                    impl<
+                        T: ChannelService,
+                    > tonic::server::UnaryService<super::GetChannelRequest>
+                    for GetChannelSvc<T> {
+                        type Response = super::Channel;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetChannelRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ChannelService>::get_channel(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetChannelSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/fanfare.control.v1.ChannelService/ReadHistory" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReadHistorySvc<T: ChannelService>(pub Arc<T>);
+                    impl<
+                        T: ChannelService,
+                    > tonic::server::UnaryService<super::ReadHistoryRequest>
+                    for ReadHistorySvc<T> {
+                        type Response = super::ReadHistoryResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReadHistoryRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ChannelService>::read_history(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReadHistorySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for ChannelServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "fanfare.control.v1.ChannelService";
+    impl<T> tonic::server::NamedService for ChannelServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Generated client implementations.
+pub mod tail_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// What happens to an app's clients as it happens.
+    #[derive(Debug, Clone)]
+    pub struct TailServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl TailServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> TailServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> TailServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            TailServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Connects, subscribes, publishes, refusals with their reasons, and drops, until the caller leaves. Bounded: what comes
+        /// faster than the caller reads, or than `events_per_second`, is left out and counted. Payloads are never in it.
+        pub async fn tail(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TailRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::TailEvent>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/fanfare.control.v1.TailService/Tail",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("fanfare.control.v1.TailService", "Tail"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod tail_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with TailServiceServer.
+    #[async_trait]
+    pub trait TailService: std::marker::Send + std::marker::Sync + 'static {
+        /// Server streaming response type for the Tail method.
+        type TailStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::TailEvent, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Connects, subscribes, publishes, refusals with their reasons, and drops, until the caller leaves. Bounded: what comes
+        /// faster than the caller reads, or than `events_per_second`, is left out and counted. Payloads are never in it.
+        async fn tail(
+            &self,
+            request: tonic::Request<super::TailRequest>,
+        ) -> std::result::Result<tonic::Response<Self::TailStream>, tonic::Status>;
+    }
+    /// What happens to an app's clients as it happens.
+    #[derive(Debug)]
+    pub struct TailServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> TailServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for TailServiceServer<T>
+    where
+        T: TailService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/fanfare.control.v1.TailService/Tail" => {
+                    #[allow(non_camel_case_types)]
+                    struct TailSvc<T: TailService>(pub Arc<T>);
+                    impl<
+                        T: TailService,
+                    > tonic::server::ServerStreamingService<super::TailRequest>
+                    for TailSvc<T> {
+                        type Response = super::TailEvent;
+                        type ResponseStream = T::TailStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TailRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as TailService>::tail(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TailSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for TailServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "fanfare.control.v1.TailService";
+    impl<T> tonic::server::NamedService for TailServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Generated client implementations.
+pub mod access_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Tokens of those who administer the cluster. Kept as hashes.
+    #[derive(Debug, Clone)]
+    pub struct AccessServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl AccessServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> AccessServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> AccessServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            AccessServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Makes a token. Its text is in this answer and in no other. An app's admin can make tokens for that app.
+        pub async fn create_token(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateTokenRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateTokenResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/fanfare.control.v1.AccessService/CreateToken",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("fanfare.control.v1.AccessService", "CreateToken"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// All tokens, oldest first, without their texts. An app's admin is told of that app's.
+        pub async fn list_tokens(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListTokensRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListTokensResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/fanfare.control.v1.AccessService/ListTokens",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("fanfare.control.v1.AccessService", "ListTokens"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Gives a token a new text, which is in this answer and in no other; the old one stays good for the overlap.
+        pub async fn rotate_token(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RotateTokenRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RotateTokenResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/fanfare.control.v1.AccessService/RotateToken",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("fanfare.control.v1.AccessService", "RotateToken"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Ends a token, which is then in no list any more. NOT_FOUND if there is none, or none any more.
+        pub async fn revoke_token(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RevokeTokenRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RevokeTokenResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/fanfare.control.v1.AccessService/RevokeToken",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("fanfare.control.v1.AccessService", "RevokeToken"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod access_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with AccessServiceServer.
+    #[async_trait]
+    pub trait AccessService: std::marker::Send + std::marker::Sync + 'static {
+        /// Makes a token. Its text is in this answer and in no other. An app's admin can make tokens for that app.
+        async fn create_token(
+            &self,
+            request: tonic::Request<super::CreateTokenRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateTokenResponse>,
+            tonic::Status,
+        >;
+        /// All tokens, oldest first, without their texts. An app's admin is told of that app's.
+        async fn list_tokens(
+            &self,
+            request: tonic::Request<super::ListTokensRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListTokensResponse>,
+            tonic::Status,
+        >;
+        /// Gives a token a new text, which is in this answer and in no other; the old one stays good for the overlap.
+        async fn rotate_token(
+            &self,
+            request: tonic::Request<super::RotateTokenRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RotateTokenResponse>,
+            tonic::Status,
+        >;
+        /// Ends a token, which is then in no list any more. NOT_FOUND if there is none, or none any more.
+        async fn revoke_token(
+            &self,
+            request: tonic::Request<super::RevokeTokenRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RevokeTokenResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Tokens of those who administer the cluster. Kept as hashes.
+    #[derive(Debug)]
+    pub struct AccessServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> AccessServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for AccessServiceServer<T>
+    where
+        T: AccessService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/fanfare.control.v1.AccessService/CreateToken" => {
+                    #[allow(non_camel_case_types)]
+                    struct CreateTokenSvc<T: AccessService>(pub Arc<T>);
+                    impl<
+                        T: AccessService,
+                    > tonic::server::UnaryService<super::CreateTokenRequest>
+                    for CreateTokenSvc<T> {
+                        type Response = super::CreateTokenResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreateTokenRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AccessService>::create_token(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CreateTokenSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/fanfare.control.v1.AccessService/ListTokens" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListTokensSvc<T: AccessService>(pub Arc<T>);
+                    impl<
+                        T: AccessService,
+                    > tonic::server::UnaryService<super::ListTokensRequest>
+                    for ListTokensSvc<T> {
+                        type Response = super::ListTokensResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListTokensRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AccessService>::list_tokens(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListTokensSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/fanfare.control.v1.AccessService/RotateToken" => {
+                    #[allow(non_camel_case_types)]
+                    struct RotateTokenSvc<T: AccessService>(pub Arc<T>);
+                    impl<
+                        T: AccessService,
+                    > tonic::server::UnaryService<super::RotateTokenRequest>
+                    for RotateTokenSvc<T> {
+                        type Response = super::RotateTokenResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RotateTokenRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AccessService>::rotate_token(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RotateTokenSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/fanfare.control.v1.AccessService/RevokeToken" => {
+                    #[allow(non_camel_case_types)]
+                    struct RevokeTokenSvc<T: AccessService>(pub Arc<T>);
+                    impl<
+                        T: AccessService,
+                    > tonic::server::UnaryService<super::RevokeTokenRequest>
+                    for RevokeTokenSvc<T> {
+                        type Response = super::RevokeTokenResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RevokeTokenRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AccessService>::revoke_token(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RevokeTokenSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for AccessServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "fanfare.control.v1.AccessService";
+    impl<T> tonic::server::NamedService for AccessServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Generated client implementations.
+pub mod audit_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Who changed what.
+    #[derive(Debug, Clone)]
+    pub struct AuditServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl AuditServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> AuditServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> AuditServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            AuditServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Changes and attempts at them, newest first, a page at a time.
+        pub async fn list_audit(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListAuditRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListAuditResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/fanfare.control.v1.AuditService/ListAudit",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("fanfare.control.v1.AuditService", "ListAudit"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod audit_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with AuditServiceServer.
+    #[async_trait]
+    pub trait AuditService: std::marker::Send + std::marker::Sync + 'static {
+        /// Changes and attempts at them, newest first, a page at a time.
+        async fn list_audit(
+            &self,
+            request: tonic::Request<super::ListAuditRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListAuditResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Who changed what.
+    #[derive(Debug)]
+    pub struct AuditServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> AuditServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for AuditServiceServer<T>
+    where
+        T: AuditService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/fanfare.control.v1.AuditService/ListAudit" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListAuditSvc<T: AuditService>(pub Arc<T>);
+                    impl<
+                        T: AuditService,
+                    > tonic::server::UnaryService<super::ListAuditRequest>
+                    for ListAuditSvc<T> {
+                        type Response = super::ListAuditResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListAuditRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AuditService>::list_audit(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListAuditSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for AuditServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "fanfare.control.v1.AuditService";
+    impl<T> tonic::server::NamedService for AuditServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Generated client implementations.
+pub mod registry_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// The registry as a whole.
+    #[derive(Debug, Clone)]
+    pub struct RegistryServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl RegistryServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> RegistryServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> RegistryServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            RegistryServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Everything the registry holds, in pieces of a file. Secrets in it are sealed with the cluster key, without which it
+        /// cannot be restored.
+        pub async fn backup(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BackupRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::BackupChunk>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/fanfare.control.v1.RegistryService/Backup",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("fanfare.control.v1.RegistryService", "Backup"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Puts a backup into a registry that is empty, or over one that is not. All or, if it breaks off, a part: it can be
+        /// done again. Not on the gateway.
+        pub async fn restore(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::RestoreChunk>,
+        ) -> std::result::Result<
+            tonic::Response<super::RestoreResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/fanfare.control.v1.RegistryService/Restore",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("fanfare.control.v1.RegistryService", "Restore"),
+                );
+            self.inner.client_streaming(req, path, codec).await
+        }
+        /// Seals every secret with the cluster's first key, so that an older one can be taken out of service.
+        pub async fn reseal(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ResealRequest>,
+        ) -> std::result::Result<tonic::Response<super::ResealResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/fanfare.control.v1.RegistryService/Reseal",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("fanfare.control.v1.RegistryService", "Reseal"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod registry_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with RegistryServiceServer.
+    #[async_trait]
+    pub trait RegistryService: std::marker::Send + std::marker::Sync + 'static {
+        /// Server streaming response type for the Backup method.
+        type BackupStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::BackupChunk, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Everything the registry holds, in pieces of a file. Secrets in it are sealed with the cluster key, without which it
+        /// cannot be restored.
+        async fn backup(
+            &self,
+            request: tonic::Request<super::BackupRequest>,
+        ) -> std::result::Result<tonic::Response<Self::BackupStream>, tonic::Status>;
+        /// Puts a backup into a registry that is empty, or over one that is not. All or, if it breaks off, a part: it can be
+        /// done again. Not on the gateway.
+        async fn restore(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::RestoreChunk>>,
+        ) -> std::result::Result<tonic::Response<super::RestoreResponse>, tonic::Status>;
+        /// Seals every secret with the cluster's first key, so that an older one can be taken out of service.
+        async fn reseal(
+            &self,
+            request: tonic::Request<super::ResealRequest>,
+        ) -> std::result::Result<tonic::Response<super::ResealResponse>, tonic::Status>;
+    }
+    /// The registry as a whole.
+    #[derive(Debug)]
+    pub struct RegistryServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> RegistryServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for RegistryServiceServer<T>
+    where
+        T: RegistryService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/fanfare.control.v1.RegistryService/Backup" => {
+                    #[allow(non_camel_case_types)]
+                    struct BackupSvc<T: RegistryService>(pub Arc<T>);
+                    impl<
+                        T: RegistryService,
+                    > tonic::server::ServerStreamingService<super::BackupRequest>
+                    for BackupSvc<T> {
+                        type Response = super::BackupChunk;
+                        type ResponseStream = T::BackupStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::BackupRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RegistryService>::backup(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BackupSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/fanfare.control.v1.RegistryService/Restore" => {
+                    #[allow(non_camel_case_types)]
+                    struct RestoreSvc<T: RegistryService>(pub Arc<T>);
+                    impl<
+                        T: RegistryService,
+                    > tonic::server::ClientStreamingService<super::RestoreChunk>
+                    for RestoreSvc<T> {
+                        type Response = super::RestoreResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::RestoreChunk>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RegistryService>::restore(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RestoreSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.client_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/fanfare.control.v1.RegistryService/Reseal" => {
+                    #[allow(non_camel_case_types)]
+                    struct ResealSvc<T: RegistryService>(pub Arc<T>);
+                    impl<
+                        T: RegistryService,
+                    > tonic::server::UnaryService<super::ResealRequest>
+                    for ResealSvc<T> {
+                        type Response = super::ResealResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ResealRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RegistryService>::reseal(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ResealSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for RegistryServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "fanfare.control.v1.RegistryService";
+    impl<T> tonic::server::NamedService for RegistryServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Generated client implementations.
+pub mod link_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// For the nodes of the cluster, which show a token made of the cluster key. Not for anybody else, and not on the gateway.
+    #[derive(Debug, Clone)]
+    pub struct LinkServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl LinkServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> LinkServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> LinkServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            LinkServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// What a node has to say, and what it is told, for as long as both live.
+        pub async fn attach(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::NodeMessage>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::NodeOrder>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/fanfare.control.v1.LinkService/Attach",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("fanfare.control.v1.LinkService", "Attach"));
+            self.inner.streaming(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod link_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with LinkServiceServer.
+    #[async_trait]
+    pub trait LinkService: std::marker::Send + std::marker::Sync + 'static {
+        /// Server streaming response type for the Attach method.
+        type AttachStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::NodeOrder, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// What a node has to say, and what it is told, for as long as both live.
+        async fn attach(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::NodeMessage>>,
+        ) -> std::result::Result<tonic::Response<Self::AttachStream>, tonic::Status>;
+    }
+    /// For the nodes of the cluster, which show a token made of the cluster key. Not for anybody else, and not on the gateway.
+    #[derive(Debug)]
+    pub struct LinkServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> LinkServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for LinkServiceServer<T>
+    where
+        T: LinkService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/fanfare.control.v1.LinkService/Attach" => {
+                    #[allow(non_camel_case_types)]
+                    struct AttachSvc<T: LinkService>(pub Arc<T>);
+                    impl<
+                        T: LinkService,
+                    > tonic::server::StreamingService<super::NodeMessage>
+                    for AttachSvc<T> {
+                        type Response = super::NodeOrder;
+                        type ResponseStream = T::AttachStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<tonic::Streaming<super::NodeMessage>>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as LinkService>::attach(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AttachSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for LinkServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "fanfare.control.v1.LinkService";
+    impl<T> tonic::server::NamedService for LinkServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

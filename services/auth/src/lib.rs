@@ -14,7 +14,7 @@ mod webhook;
 
 pub use mac::Signer;
 pub use query::{MalformedQuery, Query};
-pub use request::{InvalidRequest, SignedRequest, check_body, check_request, signed_path};
+pub use request::{InvalidRequest, SignedRequest, body_md5, check_body, check_request, signed_path, string_to_sign};
 pub use subscription::{InvalidAuth, check_channel, check_user};
 
 #[cfg(test)]

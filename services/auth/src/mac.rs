@@ -35,6 +35,12 @@ impl Signature {
     }
 }
 
+/// Whether `given` signs `parts` with a secret of `key` that is good at `now_ms`, milliseconds since the Unix epoch. How
+/// long it takes tells at most which of the key's own secrets signed.
+pub(crate) fn is_signed(key: &Key, parts: &[impl AsRef<[u8]>], given: &str, now_ms: u64) -> bool {
+    key.secrets(now_ms).any(|secret| Signature::of(secret, parts).matches(given))
+}
+
 /// The part of an application's server: holds a key and signs what clients and libraries have to present.
 #[derive(Clone, Debug)]
 pub struct Signer {
@@ -48,9 +54,28 @@ impl Signer {
         Self { name, secret }
     }
 
+    /// The key's name.
+    pub fn name(&self) -> &KeyName {
+        &self.name
+    }
+
+    /// The signature over `text`, in lower-case hex: for whoever looks for what somebody else has signed instead.
+    pub fn sign(&self, text: &str) -> String {
+        Signature::of(&self.secret, &[text]).text().to_owned()
+    }
+
     /// `KEY:HEX` over the concatenation of `parts`.
     pub(crate) fn auth(&self, parts: &[&str]) -> String {
         format!("{}:{}", self.name, Signature::of(&self.secret, parts).text())
+    }
+}
+
+impl Signer {
+    /// Signs what others check by the key's secret while they may still have the one before the last rotation: with that
+    /// one until it ends at its time, then with the new one.
+    pub fn for_receivers(key: &Key, now_ms: u64) -> Self {
+        let oldest = key.secrets(now_ms).last().unwrap_or(&key.secret);
+        Self::new(key.name.clone(), oldest.clone())
     }
 }
 

@@ -12,7 +12,7 @@ use channels::{App, Key};
 use md5::{Digest as _, Md5};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::mac::Signature;
+use crate::mac::{Signature, is_signed};
 use crate::{Query, Signer, hex};
 
 /// The only value of `auth_version` there is.
@@ -79,7 +79,7 @@ pub fn signed_path(path: &str) -> Option<&str> {
     Some(&path[start..])
 }
 
-/// Checks that an active key of `app` signed `request` within the app's `auth_timestamp_window` of `now_seconds` (since
+/// Checks that an active key of `app` signed `request`, with a secret that is still good, within the app's `auth_timestamp_window` of `now_seconds` (since
 /// the Unix epoch): it bounds how long a captured request can be replayed, and forgives the clocks of ordinary servers.
 /// Answers that key. What is signed of the body is its digest: [`check_body`] compares it.
 pub fn check_request<'a>(
@@ -104,7 +104,7 @@ pub fn check_request<'a>(
         return Err(InvalidRequest::Expired { window_seconds });
     }
     let to_sign = string_to_sign(request.method, path, request.query.iter());
-    if !Signature::of(&key.secret, &[&to_sign]).matches(signature) {
+    if !is_signed(key, &[&to_sign], signature, now_seconds.saturating_mul(1000)) {
         return Err(InvalidRequest::BadSignature);
     }
     Ok(key)
@@ -123,17 +123,15 @@ pub fn check_body(query: &Query<'_>, body: &[u8]) -> Result<(), InvalidRequest> 
     }
 }
 
-fn body_md5(body: &[u8]) -> String {
+/// What `body_md5` has to be for `body`.
+pub fn body_md5(body: &[u8]) -> String {
     let mut hex = [0; 32];
     hex::encode_into(&Md5::digest(body), &mut hex);
     hex.iter().map(|&digit| char::from(digit)).collect()
 }
 
-pub(crate) fn string_to_sign<'a>(
-    method: &str,
-    path: &str,
-    parameters: impl Iterator<Item = (&'a str, &'a str)>,
-) -> String {
+/// What a request's signature is over: method, path as in [`signed_path`], and parameters sorted by name.
+pub fn string_to_sign<'a>(method: &str, path: &str, parameters: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     let mut text = format!("{}\n{path}\n", method.to_ascii_uppercase());
     let mut separator = "";
     for (name, value) in parameters.filter(|(name, _)| *name != "auth_signature") {

@@ -67,10 +67,11 @@ fn auth_vectors() {
     for (name, signed, hex) in AUTH {
         let auth = format!("{KEY}:{hex}");
         let (made, checked) = match signed {
-            Signed::Channel(channel, data) => {
-                (signer.channel(SOCKET_ID, channel, data), check_channel(&app, &auth, SOCKET_ID, channel, data))
-            }
-            Signed::User(data) => (signer.user(SOCKET_ID, data), check_user(&app, &auth, SOCKET_ID, data)),
+            Signed::Channel(channel, data) => (
+                signer.channel(SOCKET_ID, channel, data),
+                check_channel(&app, &auth, SOCKET_ID, channel, data, NOW * 1000),
+            ),
+            Signed::User(data) => (signer.user(SOCKET_ID, data), check_user(&app, &auth, SOCKET_ID, data, NOW * 1000)),
         };
         assert_eq!(made, auth, "{name}");
         assert_eq!(checked.unwrap().name.as_str(), KEY, "{name}");

@@ -3,8 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::stream::{self, Stream, StreamExt as _};
 
 use crate::{jetstream, memory};
+
+/// Values that one reader asks for at the same time.
+const READS_AT_ONCE: usize = 16;
 
 /// The buckets Fanfare keeps. The backbone creates them all at start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -74,6 +78,17 @@ impl Bucket {
             Self::Audit => "fanfare-audit",
             Self::Usage => "fanfare-usage",
             Self::Cluster => "fanfare-cluster",
+        }
+    }
+
+    /// Whether a data directory keeps it: what somebody made or has to answer for, as opposed to what running processes
+    /// tell each other.
+    pub(crate) fn is_durable(self) -> bool {
+        match self {
+            Self::Meta | Self::Apps | Self::DeadLetters | Self::Access | Self::Audit | Self::Usage | Self::Cluster => {
+                true
+            }
+            Self::Leases | Self::Occupancy | Self::Roster | Self::Commands | Self::Announced => false,
         }
     }
 
@@ -173,7 +188,7 @@ impl Kv {
         check(key)?;
         match self {
             Self::JetStream(kv) => kv.create(key, value).await,
-            Self::Memory(kv) => kv.create(key, value),
+            Self::Memory(kv) => kv.create(key, value).await,
         }
     }
 
@@ -182,7 +197,7 @@ impl Kv {
         check(key)?;
         match self {
             Self::JetStream(kv) => kv.update(key, value, revision).await,
-            Self::Memory(kv) => kv.update(key, value, revision),
+            Self::Memory(kv) => kv.update(key, value, revision).await,
         }
     }
 
@@ -191,7 +206,7 @@ impl Kv {
         check(key)?;
         match self {
             Self::JetStream(kv) => kv.put(key, value).await,
-            Self::Memory(kv) => Ok(kv.put(key, value)),
+            Self::Memory(kv) => kv.put(key, value).await,
         }
     }
 
@@ -200,7 +215,32 @@ impl Kv {
         check(key)?;
         match self {
             Self::JetStream(kv) => kv.put_expiring(key, value, ttl).await,
-            Self::Memory(kv) => Ok(kv.put_expiring(key, value, ttl)),
+            Self::Memory(kv) => kv.put_expiring(key, value, ttl).await,
+        }
+    }
+
+    /// Sets a key that must not exist, for `ttl` (whole seconds, at least one); gives its revision.
+    pub(crate) async fn create_expiring(&self, key: &str, value: Bytes, ttl: Duration) -> Result<u64, KvError> {
+        check(key)?;
+        match self {
+            Self::JetStream(kv) => kv.create_expiring(key, value, ttl).await,
+            Self::Memory(kv) => kv.create_expiring(key, value, ttl).await,
+        }
+    }
+
+    /// Sets a key whose current revision must be `revision`, for `ttl` (whole seconds, at least one); gives the new
+    /// revision.
+    pub(crate) async fn update_expiring(
+        &self,
+        key: &str,
+        value: Bytes,
+        revision: u64,
+        ttl: Duration,
+    ) -> Result<u64, KvError> {
+        check(key)?;
+        match self {
+            Self::JetStream(kv) => kv.update_expiring(key, value, revision, ttl).await,
+            Self::Memory(kv) => kv.update_expiring(key, value, revision, ttl).await,
         }
     }
 
@@ -210,18 +250,39 @@ impl Kv {
         check(key)?;
         match self {
             Self::JetStream(kv) => kv.remove(key, revision).await,
-            Self::Memory(kv) => kv.remove(key, revision),
+            Self::Memory(kv) => kv.remove(key, revision).await,
         }
     }
 
     /// The entries whose keys begin with the `.`-separated parts of `prefix`, each of which may be `*` for any. Cheap for
     /// up to a thousand.
     pub async fn list(&self, prefix: &str) -> Result<Listing, KvError> {
-        check(&prefix.split('.').map(|part| if part == "*" { "any" } else { part }).collect::<Vec<_>>().join("."))?;
+        check_prefix(prefix)?;
         match self {
             Self::JetStream(kv) => kv.list(prefix).await,
             Self::Memory(kv) => Ok(kv.list(prefix)),
         }
+    }
+
+    /// The keys that begin with the `.`-separated parts of `prefix`, each of which may be `*` for any, in order, as they
+    /// are where writes are decided. Cheap for a hundred thousand. A few may be of entries that are gone.
+    pub(crate) async fn keys(&self, prefix: &str) -> Result<Vec<String>, KvError> {
+        check_prefix(prefix)?;
+        let mut keys = match self {
+            Self::JetStream(kv) => kv.keys(prefix).await?,
+            Self::Memory(kv) => kv.list(prefix).entries.into_iter().map(|entry| entry.key).collect(),
+        };
+        keys.sort_unstable();
+        Ok(keys)
+    }
+
+    /// The current values of `keys`, in their order, without those that are gone; each read where writes are decided,
+    /// a few at a time.
+    pub(crate) fn read<'a>(&'a self, keys: &'a [String]) -> impl Stream<Item = Result<Entry, KvError>> + 'a {
+        stream::iter(keys)
+            .map(|key| self.get(key))
+            .buffered(READS_AT_ONCE)
+            .filter_map(|entry| std::future::ready(entry.transpose()))
     }
 
     /// All current entries, ordered by key.
@@ -248,6 +309,11 @@ impl Kv {
             Self::Memory(kv) => Ok(Watch::Memory(kv.watch())),
         }
     }
+}
+
+/// As [`check`], but for wildcards.
+fn check_prefix(prefix: &str) -> Result<(), KvError> {
+    check(&prefix.split('.').map(|part| if part == "*" { "any" } else { part }).collect::<Vec<_>>().join("."))
 }
 
 /// The keys async-nats and the server both take.

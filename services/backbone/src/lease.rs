@@ -5,7 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::kv::{Bucket, Kv, KvError, check};
-use crate::{Backbone, jetstream, memory};
+use crate::{Backbone, jetstream};
+
+mod tenure;
+
+pub use tenure::{Standing, Tenure};
 
 /// Shortest lease: the backbone counts lifetimes in whole seconds.
 const MIN_TTL: Duration = Duration::from_secs(1);
@@ -44,7 +48,7 @@ impl Backbone {
         let ttl = ttl.max(MIN_TTL);
         let created = match &kv {
             Kv::JetStream(kv) => kv.create_expiring(key, value.clone(), ttl).await,
-            Kv::Memory(kv) => memory::Kv::create_expiring(kv, key, value.clone(), Some(ttl)),
+            Kv::Memory(kv) => kv.create_expiring(key, value.clone(), ttl).await,
         };
         match created {
             Ok(revision) => Ok(Lease { kv, key: key.to_owned(), value, ttl, revision }),
@@ -59,7 +63,7 @@ impl Lease {
     pub async fn renew(&mut self) -> Result<(), LeaseError> {
         let renewed = match &self.kv {
             Kv::JetStream(kv) => self.renew_jetstream(kv).await,
-            Kv::Memory(kv) => kv.update_expiring(&self.key, self.value.clone(), self.revision, Some(self.ttl)),
+            Kv::Memory(kv) => kv.update_expiring(&self.key, self.value.clone(), self.revision, self.ttl).await,
         };
         match renewed {
             Ok(revision) => {

@@ -11,19 +11,30 @@
 //!   says with a [`Gap`] that it cannot;
 //! - positions of one epoch are the same on every node.
 
+pub mod access;
 mod attach;
+pub mod audit;
+pub mod backup;
 mod config;
 pub mod dead_letters;
 mod envelope;
 pub mod facts;
+mod follow;
+mod hex;
 mod history;
 pub mod jetstream;
 mod kv;
 mod lease;
+pub mod members;
 pub mod memory;
 mod publish;
 mod queue;
 pub mod registry;
+pub mod schema;
+pub mod sealing;
+pub mod usage;
+
+use std::path::Path;
 
 use channels::{AppId, ChannelName, Position, Tier};
 
@@ -31,9 +42,9 @@ pub use attach::{AttachError, Attachment, Delivery, Gap};
 pub use config::{Config, NatsConfig, NatsTls, StartError};
 pub use history::{Direction, History, HistoryError, HistoryQuery, StoredRecord};
 pub use kv::{Bucket, Entry, Kv, KvError, Listing, Watch, WatchEvent};
-pub use lease::{Lease, LeaseError};
+pub use lease::{Lease, LeaseError, Standing, Tenure};
 pub use publish::{IdempotencyId, InvalidIdempotencyId, Publish, PublishError, Published, Publisher};
-pub use queue::{Consumer, Item, Queue, QueueError};
+pub use queue::{Consumer, Item, Queue, QueueError, WEBHOOK_EVENT_FORMAT};
 
 /// Format of everything stored. A process refuses data of another format.
 pub const FORMAT: u32 = 1;
@@ -57,6 +68,13 @@ impl Backbone {
     /// A backbone in this process. Its content, and its epoch, end with it.
     pub fn memory(config: &Config) -> Self {
         Self::Memory(memory::Memory::new(config))
+    }
+
+    /// A backbone in this process that keeps what its users created (apps, tokens, audit log, usage, dead letters) in
+    /// `data_dir`, which is made if it is not there and serves one process at a time. Messages and the epoch end with the
+    /// process. Blocks while it reads; waits for the last clone, and everything got from it, to let go of the directory.
+    pub fn open(config: &Config, data_dir: &Path) -> Result<Self, StartError> {
+        memory::Memory::open(config, data_dir).map(Self::Memory)
     }
 
     /// Publishes one record to one channel. Returns when it is accepted (stored tiers: replicated), or says why not.
@@ -110,7 +128,16 @@ impl Backbone {
     pub fn is_up(&self) -> bool {
         match self {
             Self::JetStream(jetstream) => jetstream.is_up(),
-            Self::Memory(_) => true,
+            Self::Memory(memory) => memory.failure().is_none(),
+        }
+    }
+
+    /// Why nothing can be stored until this process is started anew, if that is so: a sentence for whoever runs it.
+    /// [`Self::is_up`] is false then.
+    pub fn failure(&self) -> Option<&str> {
+        match self {
+            Self::JetStream(_) => None,
+            Self::Memory(memory) => memory.failure(),
         }
     }
 }

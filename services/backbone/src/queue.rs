@@ -11,6 +11,9 @@ use channels::AppId;
 
 use crate::{Backbone, IdempotencyId, jetstream, memory};
 
+/// Format of the events in it, [`proto::backbone::WebhookEvent`], for those who write them and who read them.
+pub const WEBHOOK_EVENT_FORMAT: u32 = 1;
+
 /// How long an event waits for a worker. Webhooks are given up minutes after their event; an hour leaves room to look at
 /// what went wrong.
 pub(crate) const KEPT_FOR: Duration = Duration::from_secs(60 * 60);

@@ -1,7 +1,7 @@
 //! Apps and their keys as the cluster keeps them.
 //!
-//! Owns the stored format ([`RegisteredApp`] to bytes and back), the rules that several writers share (revisions, key
-//! names unique in the whole cluster), and [`Apps`], the live copy that edges serve from. It sits in the backbone
+//! Owns the stored format ([`RegisteredApp`] to bytes and back), with secrets sealed, the rules that several writers share
+//! (revisions, key names unique in the whole cluster), and [`Apps`], the live copy that edges serve from. It sits in the backbone
 //! because the control plane, which writes, and the edges, which watch, must read one format and yet not know each
 //! other. Deliberately knows nothing of gRPC, of who may change what, or of how ids and secrets are made up.
 //!
@@ -9,24 +9,42 @@
 //! belongs to. The second exists only for uniqueness; edges never read it. `names` tells how the two are kept
 //! consistent without transactions.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use channels::{App, AppId, Capability, Key, KeyName};
+use channels::{App, AppId, Capability, InvalidNamespaces, KeyName};
 use rand::Rng as _;
 
-use crate::kv::{Entry, Kv, KvError};
+use crate::Backbone;
+use crate::kv::{Bucket, Entry, Kv, KvError};
+use crate::sealing::ClusterKeys;
 
 mod apps;
 mod change;
+mod create;
+mod keys;
+mod maintenance;
 mod names;
+mod namespaces;
+mod once;
+mod pages;
+mod snapshot;
 mod stored;
 #[cfg(test)]
 mod tests;
+mod whole;
 
-pub use apps::{AppKey, Apps, Snapshot};
+pub use apps::Apps;
 pub use change::{AppChange, PusherChange};
+pub use create::AddedKey;
+pub use maintenance::{Resealed, SealReport};
+pub use once::Once;
+pub(crate) use once::REMEMBERED_FOR;
+pub use pages::Page;
+pub use snapshot::{AppKey, Snapshot};
 pub use stored::Unreadable;
+pub(crate) use whole::{claims, is_app};
 
 /// In front of an app's id in its entry's key.
 const APP_PREFIX: &str = "app.";
@@ -35,16 +53,15 @@ const APP_PREFIX: &str = "app.";
 /// a later version adds.
 const MAX_STORED_BYTES: usize = 512 * 1024;
 
-/// Most stored bytes in one page of a list, so that many large apps do not make an answer that nobody takes: a gRPC
-/// message is refused above 4 MiB unless told otherwise. A page has at least one app.
-const MAX_PAGE_BYTES: usize = 1024 * 1024;
-
 /// How often a change that lost to another one is tried again. Each round somebody wins, so this many writers of one
 /// app at one time still all succeed.
 const ATTEMPTS: u32 = 32;
 
 /// Longest pause before the second attempt; it grows with each one, so that writers of one app fall out of step.
 const RETRY_PAUSE: Duration = Duration::from_millis(4);
+
+/// How long a secret that was replaced is remembered after it signs no more, since clocks differ.
+const FORGOTTEN_AFTER_MS: u64 = 5 * 60 * 1_000;
 
 /// An app with what only its owners ask about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +74,8 @@ pub struct RegisteredApp {
     pub created_ms: u64,
     /// Changes with every change of the app.
     pub revision: u64,
+    /// Which create with an idempotency id made it; empty for none.
+    pub(crate) made_by: Bytes,
 }
 
 /// A key that was revoked. Its secret is forgotten.
@@ -70,17 +89,6 @@ pub struct RevokedKey {
     pub created_ms: u64,
     /// When it was revoked, milliseconds since the Unix epoch.
     pub revoked_ms: u64,
-}
-
-/// Some of the registered apps, ordered by id.
-#[derive(Debug)]
-pub struct Page {
-    /// The apps.
-    pub apps: Vec<RegisteredApp>,
-    /// Entries between them that this process cannot read.
-    pub unreadable: Vec<(AppId, Unreadable)>,
-    /// Where the next page begins; `None` on the last one.
-    pub next: Option<AppId>,
 }
 
 /// Why a registry operation failed.
@@ -108,6 +116,20 @@ pub enum RegistryError {
         /// Who has it.
         owner: AppId,
     },
+    /// The app has no rule for such a prefix.
+    #[error("app {app} has no namespace {prefix:?}")]
+    NoSuchNamespace {
+        /// The app.
+        app: AppId,
+        /// The prefix that was asked for.
+        prefix: String,
+    },
+    /// The app's namespaces would contradict each other, or one is invalid.
+    #[error(transparent)]
+    Namespaces(#[from] InvalidNamespaces),
+    /// The caller's idempotency id was used for another request.
+    #[error("the idempotency key was used for another request")]
+    IdempotencyReused,
     /// The app has changed since the revision that the change was made from.
     #[error("app {app} has changed: its revision is {current}")]
     Stale {
@@ -138,88 +160,21 @@ pub enum RegistryError {
 /// The apps of the cluster. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Registry {
-    apps: Kv,
+    pub(crate) apps: Kv,
+    /// For the schema, and what is remembered of creates.
+    pub(crate) cluster: Kv,
+    pub(crate) keys: Arc<ClusterKeys>,
 }
 
 impl Registry {
-    /// The registry in the bucket [`Bucket::Apps`](crate::Bucket::Apps).
-    pub fn new(apps: Kv) -> Self {
-        Self { apps }
+    /// The registry of the cluster, whose secrets `keys` seal.
+    pub fn new(backbone: &Backbone, keys: Arc<ClusterKeys>) -> Self {
+        Self { apps: backbone.kv(Bucket::Apps), cluster: backbone.kv(Bucket::Cluster), keys }
     }
 
     /// The app, if there is one.
     pub async fn get(&self, id: &AppId) -> Result<Option<RegisteredApp>, RegistryError> {
-        self.apps.get(&app_entry(id)).await?.map(|entry| read(id, &entry)).transpose()
-    }
-
-    /// At most `most` apps, fewer if they are large (at least one is looked at), beginning behind `after`.
-    pub async fn list(&self, after: Option<&AppId>, most: usize) -> Result<Page, RegistryError> {
-        let entries = self.apps.entries().await?;
-        let apps = entries.iter().filter_map(|entry| Some((app_of(&entry.key)?, entry)));
-        let mut rest = apps.filter(|(id, _)| after.is_none_or(|after| id > after)).peekable();
-        let mut page = Page { apps: Vec::new(), unreadable: Vec::new(), next: None };
-        let mut room = MAX_PAGE_BYTES;
-        let fits = |entry: &Entry, room: usize, looked_at: usize| {
-            looked_at == 0 || (looked_at < most && entry.value.len() <= room)
-        };
-        let mut looked_at = 0;
-        while let Some((id, entry)) = rest.next_if(|(_, entry)| fits(entry, room, looked_at)) {
-            looked_at += 1;
-            room = room.saturating_sub(entry.value.len());
-            match stored::decode(&id, &entry.value, entry.revision) {
-                Ok(app) => page.apps.push(app),
-                Err(unreadable) => page.unreadable.push((id.clone(), unreadable)),
-            }
-            page.next = Some(id);
-        }
-        if rest.peek().is_none() {
-            page.next = None;
-        }
-        Ok(page)
-    }
-
-    /// Registers `app` with its keys.
-    ///
-    /// The app is written without its keys first: a key name is only ever claimed for an app that exists (see
-    /// `names`). A process that dies in between leaves an app without keys, which serves nobody.
-    pub async fn create(&self, app: App, created_ms: u64) -> Result<RegisteredApp, RegistryError> {
-        let keys = app.keys;
-        let app = App { keys: Vec::new(), ..app };
-        let mut created = RegisteredApp { app, revoked: Vec::new(), created_ms, revision: 0 };
-        let id = created.app.id.clone();
-        created.revision = match self.apps.create(&app_entry(&id), value(&created)?).await {
-            Ok(revision) => revision,
-            Err(KvError::Exists) => return Err(RegistryError::AppExists(id)),
-            Err(error) => return Err(error.into()),
-        };
-        if keys.is_empty() {
-            return Ok(created);
-        }
-        match self.add_keys(&id, &keys).await {
-            Ok(app) => Ok(app),
-            Err(refused) => {
-                self.withdraw(created).await?;
-                Err(refused)
-            }
-        }
-    }
-
-    /// Removes an app that was created just now and is of no use, unless somebody has made it theirs.
-    async fn withdraw(&self, mut created: RegisteredApp) -> Result<(), RegistryError> {
-        let id = created.app.id.clone();
-        for attempt in 1..=ATTEMPTS {
-            match self.apps.remove(&app_entry(&id), Some(created.revision)).await {
-                Ok(_) => return Ok(()),
-                Err(KvError::Conflict) => pause(attempt).await,
-                Err(error) => return Err(error.into()),
-            }
-            // A new revision may be no more than the touch of a writer that took a claim over.
-            match self.get(&id).await? {
-                Some(now) if RegisteredApp { revision: created.revision, ..now.clone() } == created => created = now,
-                Some(_) | None => return Ok(()),
-            }
-        }
-        Err(RegistryError::Contended(id))
+        self.apps.get(&app_entry(id)).await?.map(|entry| self.read(id, &entry)).transpose()
     }
 
     /// Changes settings; with a `revision`, only if that is the app's current one.
@@ -229,51 +184,11 @@ impl Registry {
         revision: Option<u64>,
         change: &AppChange,
     ) -> Result<RegisteredApp, RegistryError> {
-        for attempt in 1..=ATTEMPTS {
-            let current = self.existing(id).await?;
-            if revision.is_some_and(|revision| revision != current.revision) {
-                return Err(RegistryError::Stale { app: id.clone(), current: current.revision });
-            }
-            let mut changed = current.clone();
-            change.apply(&mut changed.app);
-            if changed == current {
-                return Ok(current);
-            }
-            if let Some(written) = self.replace(changed).await? {
-                return Ok(written);
-            }
-            pause(attempt).await;
-        }
-        Err(RegistryError::Contended(id.clone()))
-    }
-
-    /// Adds a key. Of several at once that want the same name, in one app or in several, one succeeds.
-    pub async fn add_key(&self, id: &AppId, key: Key) -> Result<RegisteredApp, RegistryError> {
-        self.add_keys(id, &[key]).await
-    }
-
-    /// Ends a key. Revoking a revoked key changes nothing.
-    pub async fn revoke_key(
-        &self,
-        id: &AppId,
-        name: &KeyName,
-        revoked_ms: u64,
-    ) -> Result<RegisteredApp, RegistryError> {
-        for attempt in 1..=ATTEMPTS {
-            let mut app = self.existing(id).await?;
-            let Some(index) = app.app.keys.iter().position(|key| key.name == *name) else {
-                let revoked_before = app.revoked.iter().any(|key| key.name == *name);
-                let missing = RegistryError::NoSuchKey { app: id.clone(), name: name.clone() };
-                return if revoked_before { Ok(app) } else { Err(missing) };
-            };
-            let Key { name, capability, created_ms, .. } = app.app.keys.remove(index);
-            app.revoked.push(RevokedKey { name, capability, created_ms, revoked_ms });
-            if let Some(written) = self.replace(app).await? {
-                return Ok(written);
-            }
-            pause(attempt).await;
-        }
-        Err(RegistryError::Contended(id.clone()))
+        let change = |app: &mut RegisteredApp| {
+            change.apply(&mut app.app);
+            Ok(())
+        };
+        self.modify(id, revision, change).await
     }
 
     /// Removes the app and frees the names of its keys.
@@ -295,32 +210,25 @@ impl Registry {
         Err(RegistryError::Contended(id.clone()))
     }
 
-    /// Adds keys, all or none.
-    async fn add_keys(&self, id: &AppId, keys: &[Key]) -> Result<RegisteredApp, RegistryError> {
+    /// Makes a change that may have to be made again, to what others have made of the app meanwhile. Nothing is written
+    /// if it changes nothing.
+    async fn modify(
+        &self,
+        id: &AppId,
+        revision: Option<u64>,
+        change: impl Fn(&mut RegisteredApp) -> Result<(), RegistryError>,
+    ) -> Result<RegisteredApp, RegistryError> {
         for attempt in 1..=ATTEMPTS {
-            // Must be read before the names are claimed; see `names`.
-            let mut app = self.existing(id).await?;
-            if let Some(key) = keys.iter().find(|key| app.has_key(&key.name)) {
-                return Err(RegistryError::KeyTaken { name: key.name.clone(), owner: id.clone() });
+            let current = self.existing(id).await?;
+            if revision.is_some_and(|revision| revision != current.revision) {
+                return Err(RegistryError::Stale { app: id.clone(), current: current.revision });
             }
-            let mut claims = Vec::new();
-            let mut refused = None;
-            for key in keys {
-                match self.claim(id, &key.name).await {
-                    Ok(claim) => claims.push(claim),
-                    Err(error) => {
-                        refused = Some(error);
-                        break;
-                    }
-                }
+            let mut changed = current.clone();
+            change(&mut changed)?;
+            if changed == current {
+                return Ok(current);
             }
-            if let Some(refused) = refused {
-                // Not more than a courtesy: a claim that its app does not use gives way to the next who wants it.
-                self.release(claims).await.ok();
-                return Err(refused);
-            }
-            app.app.keys.extend(keys.iter().cloned());
-            if let Some(written) = self.replace(app).await? {
+            if let Some(written) = self.replace(changed).await? {
                 return Ok(written);
             }
             pause(attempt).await;
@@ -332,9 +240,10 @@ impl Registry {
         self.get(id).await?.ok_or_else(|| RegistryError::NoSuchApp(id.clone()))
     }
 
-    /// Writes `app` over its revision; `None` if that is no longer the current one.
+    /// Writes `app` over its revision, without secrets that have expired; `None` if that is no longer the current one.
     async fn replace(&self, mut app: RegisteredApp) -> Result<Option<RegisteredApp>, RegistryError> {
-        match self.apps.update(&app_entry(&app.app.id), value(&app)?, app.revision).await {
+        app.forget_expired(now_ms());
+        match self.apps.update(&app_entry(&app.app.id), self.value(&app)?, app.revision).await {
             Ok(revision) => {
                 app.revision = revision;
                 Ok(Some(app))
@@ -343,12 +252,30 @@ impl Registry {
             Err(error) => Err(error.into()),
         }
     }
+
+    /// What to store for `app`.
+    fn value(&self, app: &RegisteredApp) -> Result<Bytes, RegistryError> {
+        let value = stored::encode(app, &self.keys);
+        if value.len() > MAX_STORED_BYTES { Err(RegistryError::TooLarge(app.app.id.clone())) } else { Ok(value) }
+    }
+
+    fn read(&self, id: &AppId, entry: &Entry) -> Result<RegisteredApp, RegistryError> {
+        stored::decode(id, &entry.value, entry.revision, &self.keys)
+            .map_err(|source| RegistryError::Unreadable { app: id.clone(), source })
+    }
 }
 
 impl RegisteredApp {
     /// Whether the app has, or had, a key called `name`.
     fn has_key(&self, name: &KeyName) -> bool {
         self.app.keys.iter().any(|key| key.name == *name) || self.revoked.iter().any(|key| key.name == *name)
+    }
+
+    /// Forgets secrets that were replaced and do not sign any more, wherever clocks are a little behind.
+    fn forget_expired(&mut self, now_ms: u64) {
+        for key in &mut self.app.keys {
+            key.previous.take_if(|previous| previous.until_ms.saturating_add(FORGOTTEN_AFTER_MS) < now_ms);
+        }
     }
 }
 
@@ -362,20 +289,14 @@ fn app_of(key: &str) -> Option<AppId> {
     key.strip_prefix(APP_PREFIX).and_then(|id| AppId::new(id).ok())
 }
 
-/// What to store for `app`.
-fn value(app: &RegisteredApp) -> Result<Bytes, RegistryError> {
-    let value = stored::encode(app);
-    if value.len() > MAX_STORED_BYTES { Err(RegistryError::TooLarge(app.app.id.clone())) } else { Ok(value) }
-}
-
-fn read(id: &AppId, entry: &Entry) -> Result<RegisteredApp, RegistryError> {
-    stored::decode(id, &entry.value, entry.revision)
-        .map_err(|source| RegistryError::Unreadable { app: id.clone(), source })
-}
-
 /// Waits a little, longer with each attempt.
 async fn pause(attempt: u32) {
     let longest = RETRY_PAUSE * attempt;
     let pause = rand::rng().random_range(Duration::ZERO..=longest);
     tokio::time::sleep(pause).await;
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

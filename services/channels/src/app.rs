@@ -1,5 +1,6 @@
 //! Apps (tenants) and their keys.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,6 +82,13 @@ impl KeyName {
 impl fmt::Debug for KeyName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", self.as_str())
+    }
+}
+
+/// So that keys are found by the text that a client sent.
+impl Borrow<str> for KeyName {
+    fn borrow(&self) -> &str {
+        self.as_str()
     }
 }
 
@@ -254,8 +262,7 @@ impl App {
 
     /// Whether webhooks that ask for it are told of `event` in `channel`.
     pub fn tells_webhooks(&self, channel: &ChannelName, event: WebhookEvent) -> bool {
-        let rule = self.namespaces.rule(channel.as_str());
-        rule.and_then(|rule| rule.webhook_events).is_none_or(|events| events.contains(event))
+        self.namespaces.tells_webhooks(channel.as_str(), event)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::WebhookEvents;
+use crate::{WebhookEvent, WebhookEvents};
 
 /// How long a persistent channel's history is kept when its rule names no retention.
 pub const DEFAULT_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
@@ -106,6 +106,11 @@ impl Namespaces {
     /// The rule for `channel`, if there is one.
     pub fn rule(&self, channel: &str) -> Option<&Namespace> {
         self.0.iter().find(|rule| channel.starts_with(&rule.prefix))
+    }
+
+    /// Whether webhooks that ask for it are told of `event` in `channel`.
+    pub fn tells_webhooks(&self, channel: &str, event: WebhookEvent) -> bool {
+        self.rule(channel).and_then(|rule| rule.webhook_events).is_none_or(|events| events.contains(event))
     }
 
     /// The tier of `channel`.

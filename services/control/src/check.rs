@@ -27,6 +27,21 @@ const MAX_NAMESPACES: usize = 200;
 const MAX_WEBHOOKS: usize = 20;
 const MAX_WEBHOOK_HEADERS: usize = 10;
 
+/// Distinct users in one presence channel.
+const PRESENCE_MEMBERS: RangeInclusive<u32> = 1..=100_000;
+
+/// Longest idempotency key, in characters.
+const MAX_IDEMPOTENCY_KEY_CHARS: usize = 64;
+
+/// Longest name of a token, in characters.
+const MAX_TOKEN_NAME_CHARS: usize = 64;
+
+/// Longest lifetime of a token: ten years.
+const MAX_LIFETIME_SECONDS: u64 = 10 * 365 * 24 * 60 * 60;
+
+/// Longest overlap when something is rotated: 30 days, in which everybody who signs can be told.
+const MAX_OVERLAP_SECONDS: u64 = 30 * 24 * 60 * 60;
+
 /// Shorter, and a client on a bad network could not make it; longer, and the condition would be none.
 const AUTHORIZATION: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60 * 60);
 
@@ -99,6 +114,9 @@ pub(crate) fn webhook(webhook: Webhook) -> Result<Webhook, (&'static str, String
     if webhook.headers.len() > MAX_WEBHOOK_HEADERS {
         return Err(("headers", format!("must not be more than {MAX_WEBHOOK_HEADERS}")));
     }
+    if let Some((name, _)) = webhook.headers.iter().find(|(_, value)| value.is_empty()) {
+        return Err(("headers", format!("must give {name:?} a value")));
+    }
     webhook.check().map_err(|invalid| {
         let field = match invalid {
             InvalidWebhook::Id => "id",
@@ -124,12 +142,66 @@ pub(crate) fn webhooks(webhooks: Vec<Webhook>) -> Checked<Vec<Webhook>> {
     }
 }
 
-/// Zero is refused: some systems mean "no limit" by it, some "nobody", and a guess would hurt somebody.
-pub(crate) fn quota(connections: Option<u64>) -> Checked<Quota> {
-    if connections == Some(0) {
-        return Err("must be at least 1; leave it out for no limit, or disable the app".to_owned());
+/// Most distinct users in one presence channel under a rule, which may be more or fewer than the app's limits say.
+pub(crate) fn namespace_members(most: u32) -> Checked<usize> {
+    let range = PRESENCE_MEMBERS;
+    match usize::try_from(most) {
+        Ok(members) if range.contains(&most) => Ok(members),
+        Ok(_) | Err(_) => Err(format!("must be {} to {}", range.start(), range.end())),
     }
-    Ok(Quota { connections, ..Quota::default() })
+}
+
+/// The name of a token: one line, since it is in the audit log beside the token's id.
+pub(crate) fn token_name(name: &str) -> Checked<String> {
+    let chars = name.chars().count();
+    if chars == 0 || chars > MAX_TOKEN_NAME_CHARS || name.chars().any(char::is_control) {
+        return Err(format!("must be 1 to {MAX_TOKEN_NAME_CHARS} characters without control characters"));
+    }
+    Ok(name.to_owned())
+}
+
+/// How long a token is good; `None` is until it is revoked.
+pub(crate) fn lifetime(seconds: u64) -> Checked<Option<Duration>> {
+    if seconds > MAX_LIFETIME_SECONDS {
+        return Err(format!("must be at most {MAX_LIFETIME_SECONDS}; 0 is until it is revoked"));
+    }
+    Ok((seconds > 0).then(|| Duration::from_secs(seconds)))
+}
+
+/// What a caller calls a create that it may repeat.
+pub(crate) fn idempotency_key(key: &str) -> Checked<()> {
+    if key.is_empty() || key.len() > MAX_IDEMPOTENCY_KEY_CHARS || !key.bytes().all(|b| matches!(b, b' '..=b'~')) {
+        return Err(format!("must be 1 to {MAX_IDEMPOTENCY_KEY_CHARS} printable ASCII characters"));
+    }
+    Ok(())
+}
+
+/// How long what was replaced may be used beside what replaced it.
+pub(crate) fn overlap(seconds: u64) -> Checked<Duration> {
+    if seconds > MAX_OVERLAP_SECONDS {
+        return Err(format!("must be at most {MAX_OVERLAP_SECONDS}"));
+    }
+    Ok(Duration::from_secs(seconds))
+}
+
+/// Checks quotas; `refuse` is told of fields. Zero is refused: some systems mean "no limit" by it, some "nobody", and
+/// a guess would hurt somebody.
+pub(crate) fn quota(given: &wire::Quota, mut refuse: impl FnMut(&'static str, &'static str)) -> Quota {
+    let mut some = |field, value| {
+        if value == Some(0) {
+            refuse(field, "must be at least 1; leave it out for no limit, or disable the app");
+        }
+        value
+    };
+    Quota {
+        connections: some("connections", given.connections),
+        channels: some("channels", given.channels),
+        messages_in_per_second: some("messages_in_per_second", given.messages_in_per_second),
+        messages_out_per_second: some("messages_out_per_second", given.messages_out_per_second),
+        history_bytes: some("history_bytes", given.history_bytes),
+        presence_members: some("presence_members", given.presence_members),
+        webhooks_per_second: some("webhooks_per_second", given.webhooks_per_second),
+    }
 }
 
 /// Checks limits; `at` makes a field's place of its name in `control.proto`.
@@ -167,7 +239,7 @@ pub(crate) fn limits(given: &wire::Limits, mistakes: &mut Mistakes, at: impl Fn(
         // Here and below, zero means what it says: none.
         client_events_per_second: count!(client_events_per_second, 0..=10_000),
         channels_per_connection: count!(channels_per_connection, 1..=100_000),
-        presence_members: count!(presence_members, 1..=100_000),
+        presence_members: count!(presence_members, PRESENCE_MEMBERS),
         presence_user_id_chars: count!(presence_user_id_chars, 1..=256),
         presence_user_info_bytes: count!(presence_user_info_bytes, 0..=65_536),
         // As the name of a channel, with what stands in front, a user id must stay within 1024 bytes.

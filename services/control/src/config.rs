@@ -3,20 +3,23 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use backbone::audit::DEFAULT_KEPT_FOR;
+use backbone::usage::Kept;
+
 use crate::AdminToken;
 
-/// Settings of the gRPC server. There is no default as a whole: without a token nothing is served.
+/// Settings of the gRPC server.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// What every caller must show.
-    pub token: AdminToken,
+    /// What a caller may show before there are other tokens; `None`: only those and client certificates let in.
+    pub token: Option<AdminToken>,
     /// Certificate and key; `None` serves in clear text, for loopback or behind a proxy that speaks TLS.
     pub tls: Option<Tls>,
     /// Largest request message, in bytes. Default 256 KiB: the largest honest one, all namespaces of an app, is a
     /// tenth of it.
     pub max_request_bytes: usize,
-    /// Most connections at one time; one more is closed at once. Default 256: callers are people, consoles and
-    /// deployment tools, not clients.
+    /// Most connections at one time; one more is closed at once. Default 1024: callers are nodes of the cluster, people,
+    /// consoles and deployment tools, not clients.
     pub max_connections: usize,
     /// Most calls at one time on one connection; more wait. Default 64.
     pub max_streams_per_connection: u32,
@@ -28,6 +31,20 @@ pub struct Config {
     pub silence_timeout: Duration,
     /// How long calls that run when the server is told to stop may take to end. Default 5 s.
     pub drain_timeout: Duration,
+    /// Id of this replica, which is that of its node. Default: random.
+    pub id: String,
+    /// Where nodes reach this replica, as `host:port`. Default: where it listens.
+    pub advertise: Option<String>,
+    /// How long the leases of a replica last, and so how long after the end of the leader another one may take to divide
+    /// the quotas. Default 6 s: shares outlast that.
+    pub lease_ttl: Duration,
+    /// How long entries of the audit log are kept, at least a day. Default 90 days.
+    pub audit_retention: Duration,
+    /// How long usage is kept, by minute, hour, day and month.
+    pub usage_kept: Kept,
+    /// How often usage is folded into hours, days and months. Default 5 minutes; what is not folded yet is read as the
+    /// nodes wrote it.
+    pub fold_interval: Duration,
 }
 
 /// Where the server's identity is.
@@ -37,20 +54,34 @@ pub struct Tls {
     pub cert_file: PathBuf,
     /// PEM file with the private key.
     pub key_file: PathBuf,
+    /// PEM file with the certificates that client certificates must be signed by; `None`: none is asked for.
+    pub client_ca_file: Option<PathBuf>,
 }
 
 impl Config {
     /// The defaults, with this token.
     pub fn new(token: AdminToken) -> Self {
+        Self { token: Some(token), ..Self::default() }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
         Self {
-            token,
+            token: None,
             tls: None,
             max_request_bytes: 256 * 1024,
-            max_connections: 256,
+            max_connections: 1024,
             max_streams_per_connection: 64,
             request_timeout: Duration::from_secs(20),
             silence_timeout: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(5),
+            id: format!("{:016x}", rand::random::<u64>()),
+            advertise: None,
+            lease_ttl: Duration::from_secs(6),
+            audit_retention: DEFAULT_KEPT_FOR,
+            usage_kept: Kept::default(),
+            fold_interval: Duration::from_secs(5 * 60),
         }
     }
 }

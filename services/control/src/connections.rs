@@ -10,11 +10,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::{Stream, stream};
+use futures_util::{Stream, StreamExt as _, stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
@@ -27,7 +29,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Bounds {
     /// Most at one time.
     pub(crate) connections: usize,
-    /// How long one may send nothing.
+    /// How long one may neither send nor take anything.
     pub(crate) silence: Duration,
 }
 
@@ -38,7 +40,7 @@ pub(crate) struct Connection {
     peer: SocketAddr,
     /// Ends the connection from our side.
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
-    /// Ends it too; put off whenever something arrives.
+    /// Ends it too; put off whenever something arrives, or is taken from us.
     silent: Pin<Box<Sleep>>,
     silence: Duration,
     /// Free for the next one when this one goes.
@@ -86,6 +88,22 @@ pub(crate) fn accept(
     })
 }
 
+/// `connections` behind their TLS handshakes. Each may take as long as a connection may be silent, and holds nobody up.
+pub(crate) fn secure(
+    connections: impl Stream<Item = io::Result<Connection>>,
+    tls: TlsAcceptor,
+    bounds: Bounds,
+) -> impl Stream<Item = io::Result<TlsStream<Connection>>> {
+    let handshakes = connections.map(move |connection| {
+        let tls = tls.clone();
+        async move { tokio::time::timeout(bounds.silence, tls.accept(connection?)).await? }
+    });
+    handshakes.buffer_unordered(bounds.connections).filter_map(|shaken| {
+        let shaken = shaken.inspect_err(|error| tracing::debug!(%error, "a TLS handshake failed"));
+        std::future::ready(shaken.ok().map(Ok))
+    })
+}
+
 impl Connection {
     /// Whether the connection was cut; if not, the task is woken when it is.
     fn poll_cut(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
@@ -93,6 +111,22 @@ impl Connection {
             Poll::Ready(()) => Err(io::ErrorKind::ConnectionAborted.into()),
             Poll::Pending => Ok(()),
         }
+    }
+
+    /// What came of reading or writing; an error where nothing has `moved` for too long.
+    fn poll_silence<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        moved: bool,
+        outcome: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if moved {
+            let deadline = Instant::now() + self.silence;
+            self.silent.as_mut().reset(deadline);
+        } else if outcome.is_pending() && self.silent.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        outcome
     }
 }
 
@@ -109,20 +143,16 @@ impl AsyncRead for Connection {
         self.poll_cut(cx)?;
         let had = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if buf.filled().len() > had {
-            let deadline = Instant::now() + self.silence;
-            self.silent.as_mut().reset(deadline);
-        } else if read.is_pending() && self.silent.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        read
+        let moved = buf.filled().len() > had;
+        self.poll_silence(cx, moved, read)
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_cut(cx)?;
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.poll_silence(cx, written.is_ready(), written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -140,7 +170,8 @@ impl AsyncWrite for Connection {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.poll_cut(cx)?;
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.poll_silence(cx, written.is_ready(), written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -17,6 +17,12 @@ impl fmt::Display for Mistake {
     }
 }
 
+impl From<(&str, String)> for Mistake {
+    fn from((place, problem): (&str, String)) -> Self {
+        Self { place: place.to_owned(), problem }
+    }
+}
+
 /// Mistakes found so far.
 #[derive(Debug, Default)]
 pub(crate) struct Mistakes(Vec<Mistake>);

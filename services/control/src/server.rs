@@ -3,32 +3,29 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use backbone::access::AccessTokens;
 use backbone::registry::Registry;
-use backbone::{Backbone, Bucket};
-use proto::control::app_service_server::AppServiceServer;
-use proto::control::key_service_server::KeyServiceServer;
-use proto::control::webhook_service_server::WebhookServiceServer;
+use backbone::schema::{Migrated, SchemaError};
+use backbone::usage::UsageStore;
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tonic::service::interceptor::InterceptedService;
-use tonic::transport::server::Router;
-use tonic::transport::{Identity, ServerTlsConfig};
+use tonic::transport::{self, server::Router};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
+use tower_layer::{Identity, Stack};
 
-use crate::apps::Apps;
+use crate::access::{AccessLayer, Doors};
 use crate::connections::{self, Bounds};
-use crate::keys::Keys;
-use crate::token::RequireToken;
-use crate::webhooks::Webhooks;
-use crate::{Config, Tls};
+use crate::gateway::GatewayLayer;
+use crate::link::Link;
+use crate::services::{self, NAMES, Parts};
+use crate::tls::{self, TlsError};
+use crate::usage::Folding;
+use crate::{Config, Tls, housekeeping};
 
 /// Largest header block. A call's headers are its path and the token.
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
-
-/// The services that health checks may name; the empty name is the server as a whole.
-const SERVICES: [&str; 4] =
-    ["", "fanfare.control.v1.AppService", "fanfare.control.v1.KeyService", "fanfare.control.v1.WebhookService"];
 
 /// Why a server cannot be built. All of it is found out before a socket is touched.
 #[derive(Debug, thiserror::Error)]
@@ -47,17 +44,38 @@ pub enum StartError {
         /// Where they are.
         tls: Tls,
         /// Why not.
-        source: tonic::transport::Error,
+        source: Box<TlsError>,
     },
     /// The descriptions of our own services are malformed.
     #[error("cannot describe the services")]
     Reflection(#[from] tonic_reflection::server::Error),
 }
 
+/// Why a server ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The registry is not one that this version of Fanfare may change.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    /// The listener failed.
+    #[error("cannot serve the control plane")]
+    Transport(#[from] transport::Error),
+}
+
+/// How long to wait before the registry is asked again for its schema.
+const RETRY_PAUSE: Duration = Duration::from_secs(2);
+
 /// A server that is ready to serve.
 pub struct Server {
-    router: Router,
+    router: Router<Stack<AccessLayer, Stack<GatewayLayer, Identity>>>,
     health: HealthReporter,
+    tokens: AccessTokens,
+    registry: Registry,
+    pub(crate) link: Link,
+    folding: Folding,
+    /// Where nodes reach it, if not where it listens.
+    advertise: Option<String>,
+    tls: Option<TlsAcceptor>,
     bounds: Bounds,
     drain_timeout: Duration,
 }
@@ -70,60 +88,59 @@ impl std::fmt::Debug for Server {
 
 impl Server {
     /// Puts the server together, and reads the TLS files.
-    pub fn new(config: &Config, backbone: &Backbone) -> Result<Self, StartError> {
-        let mut builder = tonic::transport::Server::builder()
-            .timeout(config.request_timeout * 2)
+    pub fn new(config: &Config, parts: Parts) -> Result<Self, StartError> {
+        let builder = transport::Server::builder()
+            // For the gateway.
+            .accept_http1(true)
             .max_concurrent_streams(config.max_streams_per_connection)
             .http2_keepalive_interval(Some(config.silence_timeout / 2))
             .http2_keepalive_timeout(Some(config.silence_timeout / 2))
             .http2_max_header_list_size(MAX_HEADER_BYTES);
-        if let Some(tls) = &config.tls {
-            let refused = |source| StartError::Tls { tls: tls.clone(), source };
-            builder = builder.tls_config(tls_config(tls, config.silence_timeout)?).map_err(refused)?;
-        }
-        let token = RequireToken(config.token.clone());
-        let patience = config.request_timeout;
-        let registry = Registry::new(backbone.kv(Bucket::Apps));
-        let apps = AppServiceServer::new(Apps { registry: registry.clone(), patience })
-            .max_decoding_message_size(config.max_request_bytes);
-        let keys = KeyServiceServer::new(Keys { registry: registry.clone(), patience })
-            .max_decoding_message_size(config.max_request_bytes);
-        let webhooks = WebhookServiceServer::new(Webhooks { registry, letters: backbone.dead_letters(), patience })
-            .max_decoding_message_size(config.max_request_bytes);
-        let reflection = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(proto::control::FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .build_v1()?;
-        let (health, health_service) = tonic_health::server::health_reporter();
-        let router = builder
-            .add_service(health_service)
-            .add_service(InterceptedService::new(reflection, token.clone()))
-            .add_service(InterceptedService::new(apps, token.clone()))
-            .add_service(InterceptedService::new(keys, token.clone()))
-            .add_service(InterceptedService::new(webhooks, token));
+        let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
+        let link = Link::new(parts.backbone.clone(), parts.apps.clone(), &config.id, config.lease_ttl);
+        let (health, routes) = services::routes(config, &parts, &link)?;
+        let usage = UsageStore::new(&parts.backbone, config.usage_kept);
+        let folding = Folding::new(usage, link.clone(), config.fold_interval);
+        let Parts { tokens, keys, registry, .. } = parts;
+        let doors = Doors { bootstrap: config.token.clone(), tokens: tokens.clone(), keys };
+        let gateway = GatewayLayer { max_body_bytes: config.max_request_bytes, beat: config.silence_timeout / 4 };
+        let checks = AccessLayer::new(doors, config.request_timeout * 2);
+        let router = builder.layer(gateway).layer(checks).add_routes(routes);
         let bounds = Bounds { connections: config.max_connections, silence: config.silence_timeout };
-        Ok(Self { router, health, bounds, drain_timeout: config.drain_timeout })
+        let advertise = config.advertise.clone();
+        let drain_timeout = config.drain_timeout;
+        Ok(Self { router, health, tokens, registry, link, folding, advertise, tls, bounds, drain_timeout })
     }
 
     /// Serves on `listener` until `shutdown`; then refuses new connections, lets running calls end, and cuts what is
-    /// left after the drain timeout. When it returns, no connection is open.
-    pub async fn serve(
-        self,
-        listener: TcpListener,
-        shutdown: impl Future<Output = ()>,
-    ) -> Result<(), tonic::transport::Error> {
-        let Self { router, mut health, bounds, drain_timeout } = self;
-        for service in SERVICES {
+    /// left after the drain timeout. When it returns, no connection is open. Meanwhile it is a replica among the others.
+    pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
+        let Self { router, mut health, tokens, registry, link, folding, advertise, tls, bounds, drain_timeout } = self;
+        let address = advertise.or_else(|| listener.local_addr().ok().map(|address| address.to_string()));
+        for service in NAMES {
             health.set_service_status(service, ServingStatus::Serving).await;
         }
         let cut = CancellationToken::new();
         let stop = CancellationToken::new();
+        let part = CancellationToken::new();
         let connections = connections::accept(listener, bounds, cut.clone());
-        let serve = router.serve_with_incoming_shutdown(connections, stop.clone().cancelled_owned());
+        let has_tls = tls.is_some();
+        let stopped = stop.clone().cancelled_owned();
+        let serve = Box::pin(async {
+            match tls {
+                Some(tls) => {
+                    let connections = Box::pin(connections::secure(connections, tls, bounds));
+                    router.serve_with_incoming_shutdown(connections, stopped).await
+                }
+                None => router.serve_with_incoming_shutdown(connections, stopped).await,
+            }
+        });
         let end = async {
             shutdown.await;
+            // Nodes go to other replicas, and another one leads.
+            part.cancel();
             // Watchers of the health service are told, and their endless calls end.
-            for service in SERVICES {
+            for service in NAMES {
                 health.set_service_status(service, ServingStatus::NotServing).await;
                 health.clear_service_status(service).await;
             }
@@ -133,16 +150,43 @@ impl Server {
             cut.cancel();
             std::future::pending().await
         };
-        tokio::select! {
-            result = serve => result,
-            never = end => never,
-        }
+        let serve = Box::pin(async {
+            let result = tokio::select! {
+                result = serve => result.map_err(ServeError::from),
+                never = end => never,
+                error = modernise(&registry) => Err(error.into()),
+                () = tokens.run(CancellationToken::new()) => unreachable!("it runs until it is cancelled"),
+                never = folding.run() => match never {},
+                never = housekeeping::run(&registry, &link) => match never {},
+            };
+            part.cancel();
+            result
+        });
+        let replica = Box::pin(link.run(address.unwrap_or_default(), has_tls, part.clone()));
+        let (result, ()) = tokio::join!(serve, replica);
+        result
     }
 }
 
-fn tls_config(tls: &Tls, handshake_timeout: Duration) -> Result<ServerTlsConfig, StartError> {
-    let read =
-        |file: &PathBuf| std::fs::read(file).map_err(|source| StartError::TlsFile { file: file.clone(), source });
-    let identity = Identity::from_pem(read(&tls.cert_file)?, read(&tls.key_file)?);
-    Ok(ServerTlsConfig::new().identity(identity).timeout(handshake_timeout))
+/// Brings the registry to the present schema. Ends only when that must not be done.
+async fn modernise(registry: &Registry) -> SchemaError {
+    loop {
+        match registry.migrate().await {
+            Ok(Migrated { from, to, rewritten, unreadable }) => {
+                if rewritten > 0 || from != to {
+                    tracing::info!(from, to, rewritten, "the registry has been brought up to date");
+                }
+                for (app, error) in &unreadable {
+                    let error = error as &dyn std::error::Error;
+                    tracing::error!(%app, error, "a stored app cannot be read and stays as it is");
+                }
+                std::future::pending::<()>().await;
+            }
+            Err(error @ (SchemaError::Newer(_) | SchemaError::Damaged)) => return error,
+            Err(SchemaError::Registry(error)) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "cannot read the registry's schema yet");
+            }
+        }
+        tokio::time::sleep(RETRY_PAUSE).await;
+    }
 }

@@ -8,7 +8,9 @@ use channels::AppId;
 use proto::control as wire;
 use tonic::{Request, Response, Status};
 
+use crate::access::{Caller, Guarded, OfApp};
 use crate::apps::page_size;
+use crate::audit::{Intent, Recorder};
 use crate::mistakes::Mistakes;
 use crate::status::{Refusal as _, invalid, within};
 use crate::wire as convert;
@@ -19,8 +21,9 @@ const MAX_IDS: usize = 1_000;
 /// Answers calls about webhooks.
 #[derive(Clone, Debug)]
 pub(crate) struct Webhooks {
-    pub(crate) registry: Registry,
-    pub(crate) letters: DeadLetters,
+    pub(crate) registry: Guarded<Registry>,
+    pub(crate) letters: Guarded<DeadLetters>,
+    pub(crate) recorder: Recorder,
     pub(crate) patience: Duration,
 }
 
@@ -30,9 +33,17 @@ enum Which {
     These(Vec<DeadLetterId>),
 }
 
-fn read_which(app_id: &str, ids: &[String], all: bool) -> Result<(AppId, Which), Status> {
+impl Which {
+    fn intent(&self, app: &AppId) -> Intent {
+        match self {
+            Self::All => Intent::of(app, "all dead letters"),
+            Self::These(ids) => Intent::of(app, "dead letters").with_all(ids.iter().map(|id| id.as_str().to_owned())),
+        }
+    }
+}
+
+fn read_which(ids: &[String], all: bool) -> Result<Which, Status> {
     let mut mistakes = Mistakes::default();
-    let app = mistakes.keep("app_id", AppId::new(app_id));
     if all != ids.is_empty() {
         mistakes.add("ids", "must name dead letters, unless all of them are meant");
     }
@@ -42,38 +53,40 @@ fn read_which(app_id: &str, ids: &[String], all: bool) -> Result<(AppId, Which),
     let read = |(index, id): (usize, &String)| mistakes.keep(format!("ids[{index}]"), DeadLetterId::new(id));
     let these = ids.iter().take(MAX_IDS).enumerate().filter_map(read).collect();
     let which = if all { Which::All } else { Which::These(these) };
-    mistakes.unless_any(app.map(|app| (app, which))).map_err(invalid)
+    mistakes.unless_any(Some(which)).map_err(invalid)
 }
 
 impl Webhooks {
     /// A mistyped app would otherwise look like one without dead letters.
-    async fn check_app(&self, app: &AppId) -> Result<(), Status> {
-        match within(self.patience, self.registry.get(app)).await? {
+    async fn check_app(&self, app: &OfApp) -> Result<(), Status> {
+        match within(self.patience, self.registry.open(app).get(app)).await? {
             Some(_) => Ok(()),
-            None => Err(RegistryError::NoSuchApp(app.clone()).status()),
+            None => Err(RegistryError::NoSuchApp(app.id()).status()),
         }
     }
 
-    async fn replay(&self, app: &AppId, which: Which) -> Result<u64, DeadLetterError> {
+    async fn replay(&self, app: &OfApp, which: Which) -> Result<u64, DeadLetterError> {
+        let letters = self.letters.open(app);
         match which {
-            Which::All => Ok(self.letters.replay_all(app).await? as u64),
+            Which::All => Ok(letters.replay_all(app).await? as u64),
             Which::These(ids) => {
                 let mut replayed = 0;
                 for id in ids {
-                    replayed += there_was(self.letters.replay(app, &id).await)?;
+                    replayed += there_was(letters.replay(app, &id).await)?;
                 }
                 Ok(replayed)
             }
         }
     }
 
-    async fn delete(&self, app: &AppId, which: Which) -> Result<u64, DeadLetterError> {
+    async fn delete(&self, app: &OfApp, which: Which) -> Result<u64, DeadLetterError> {
+        let letters = self.letters.open(app);
         match which {
-            Which::All => Ok(self.letters.delete_all(app).await? as u64),
+            Which::All => Ok(letters.delete_all(app).await? as u64),
             Which::These(ids) => {
                 let mut deleted = 0;
                 for id in ids {
-                    deleted += there_was(self.letters.delete(app, &id).await)?;
+                    deleted += there_was(letters.delete(app, &id).await)?;
                 }
                 Ok(deleted)
             }
@@ -96,17 +109,18 @@ impl wire::webhook_service_server::WebhookService for Webhooks {
         &self,
         request: Request<wire::ListDeadLettersRequest>,
     ) -> Result<Response<wire::ListDeadLettersResponse>, Status> {
+        let caller = Caller::of(&request)?;
         let wire::ListDeadLettersRequest { app_id, page_size: size, page_token } = request.into_inner();
+        let app = caller.app("app_id", &app_id)?;
         let mut mistakes = Mistakes::default();
-        let app = mistakes.keep("app_id", AppId::new(&app_id));
         let size = page_size(size, &mut mistakes);
         let after = match page_token.as_str() {
             "" => None,
             token => mistakes.keep("page_token", DeadLetterId::new(token).map_err(|_| "is not from an earlier answer")),
         };
-        let app = mistakes.unless_any(app).map_err(invalid)?;
+        let (after, size) = mistakes.unless_any(Some((after, size))).map_err(invalid)?;
         self.check_app(&app).await?;
-        let page = within(self.patience, Box::pin(self.letters.list(&app, after.as_ref(), size))).await?;
+        let page = within(self.patience, Box::pin(self.letters.open(&app).list(&app, after.as_ref(), size))).await?;
         let dead_letters = page.letters.into_iter().map(|(id, letter)| convert::dead_letter(&id, letter)).collect();
         let next_page_token = page.next.map(|id| id.as_str().to_owned()).unwrap_or_default();
         Ok(Response::new(wire::ListDeadLettersResponse { dead_letters, next_page_token }))
@@ -116,23 +130,33 @@ impl wire::webhook_service_server::WebhookService for Webhooks {
         &self,
         request: Request<wire::ReplayDeadLettersRequest>,
     ) -> Result<Response<wire::ReplayDeadLettersResponse>, Status> {
+        let caller = Caller::of(&request)?;
         let wire::ReplayDeadLettersRequest { app_id, ids, all } = request.into_inner();
-        let (app, which) = read_which(&app_id, &ids, all)?;
-        self.check_app(&app).await?;
-        let replayed = within(self.patience, Box::pin(self.replay(&app, which))).await?;
-        tracing::info!(%app, replayed, "dead letters are back in the queue");
-        Ok(Response::new(wire::ReplayDeadLettersResponse { replayed }))
+        let app = caller.app("app_id", &app_id)?;
+        let which = read_which(&ids, all)?;
+        let intent = which.intent(&app);
+        let work = async {
+            self.check_app(&app).await?;
+            let replayed = within(self.patience, Box::pin(self.replay(&app, which))).await?;
+            Ok((wire::ReplayDeadLettersResponse { replayed }, 0))
+        };
+        self.recorder.record(&caller, intent, work).await.map(Response::new)
     }
 
     async fn delete_dead_letters(
         &self,
         request: Request<wire::DeleteDeadLettersRequest>,
     ) -> Result<Response<wire::DeleteDeadLettersResponse>, Status> {
+        let caller = Caller::of(&request)?;
         let wire::DeleteDeadLettersRequest { app_id, ids, all } = request.into_inner();
-        let (app, which) = read_which(&app_id, &ids, all)?;
-        self.check_app(&app).await?;
-        let deleted = within(self.patience, Box::pin(self.delete(&app, which))).await?;
-        tracing::info!(%app, deleted, "dead letters deleted");
-        Ok(Response::new(wire::DeleteDeadLettersResponse { deleted }))
+        let app = caller.app("app_id", &app_id)?;
+        let which = read_which(&ids, all)?;
+        let intent = which.intent(&app);
+        let work = async {
+            self.check_app(&app).await?;
+            let deleted = within(self.patience, Box::pin(self.delete(&app, which))).await?;
+            Ok((wire::DeleteDeadLettersResponse { deleted }, 0))
+        };
+        self.recorder.record(&caller, intent, work).await.map(Response::new)
     }
 }

@@ -19,7 +19,8 @@ fn operations(words: &[&str]) -> wire::capability::Operations {
 }
 
 fn namespace(prefix: &str, tier: i32, retention_seconds: u64) -> wire::Namespace {
-    wire::Namespace { prefix: prefix.to_owned(), tier, retention_seconds }
+    let slow_consumers = wire::SlowConsumers::Disconnect.into();
+    wire::Namespace { prefix: prefix.to_owned(), tier, retention_seconds, slow_consumers, ..Default::default() }
 }
 
 #[tokio::test]
@@ -44,7 +45,7 @@ async fn an_app_is_as_it_was_asked_for() {
         id: "shop".to_owned(),
         name: "The shop".to_owned(),
         pusher: Some(wire::PusherSettings { client_events: Some(true), ..Default::default() }),
-        quota: Some(wire::Quota { connections: Some(9) }),
+        quota: Some(wire::Quota { connections: Some(9), ..Default::default() }),
         namespaces: vec![
             namespace("tick-", wire::Tier::Ephemeral.into(), 0),
             namespace("log-", wire::Tier::Persistent.into(), 0),
@@ -55,7 +56,7 @@ async fn an_app_is_as_it_was_asked_for() {
             secret: "app-secret".to_owned(),
             capability: Some(capability.clone()),
         }),
-        webhooks: Vec::new(),
+        ..Default::default()
     };
     let created = client.create(request).await.unwrap();
     assert_eq!(created.key.unwrap().secret, "app-secret");
@@ -86,35 +87,139 @@ async fn ids_and_key_names_are_given_once() {
 async fn an_update_replaces_what_it_names() {
     let (_plane, mut client) = start().await;
     let before = client.create_plain("1").await;
-    let renamed = client
-        .update(wire::UpdateAppRequest { id: "1".to_owned(), name: Some("new".to_owned()), ..Default::default() })
-        .await
-        .unwrap();
+    let renamed = client.update(update(wire::App { name: "new".to_owned(), ..app("1") }, &[])).await.unwrap();
     assert!(renamed.revision > before.revision);
     assert_eq!(renamed, wire::App { name: "new".to_owned(), revision: renamed.revision, ..before });
-    let list = wire::update_app_request::NamespaceList { namespaces: vec![namespace("a", 1, 0)] };
-    let request = wire::UpdateAppRequest {
-        id: "1".to_owned(),
-        revision: renamed.revision,
+    let settings = wire::App {
         pusher: Some(wire::PusherSettings { client_events: Some(true), ..Default::default() }),
-        quota: Some(wire::Quota { connections: Some(5) }),
+        quota: Some(wire::Quota { connections: Some(5), ..Default::default() }),
         limits: Some(wire::Limits { client_events_per_second: Some(0), ..Default::default() }),
-        namespaces: Some(list),
-        ..Default::default()
+        namespaces: vec![namespace("a", 1, 0)],
+        ..app("1")
     };
+    let request = wire::UpdateAppRequest { revision: renamed.revision, ..update(settings, &[]) };
     let changed = client.update(request.clone()).await.unwrap();
     assert_eq!((changed.quota.unwrap().connections, changed.namespaces.len()), (Some(5), 1));
     assert_eq!(changed.limits.unwrap().client_events_per_second, Some(0));
     assert!(changed.pusher.unwrap().client_events() && changed.name == "new");
     refused(client.update(request).await, Code::Aborted, &format!("its revision is {}", changed.revision));
-    let no_limits = wire::UpdateAppRequest {
-        id: "1".to_owned(),
-        quota: Some(wire::Quota::default()),
-        namespaces: Some(wire::update_app_request::NamespaceList::default()),
-        ..Default::default()
+    let cleared = client.update(update(app("1"), &["quota", "namespaces"])).await.unwrap();
+    assert_eq!((cleared.quota.unwrap(), cleared.namespaces.len()), (wire::Quota::default(), 0));
+    assert_eq!(cleared.limits.unwrap().client_events_per_second, Some(0), "what the mask does not name stays");
+}
+
+fn app(id: &str) -> wire::App {
+    wire::App { id: id.to_owned(), ..Default::default() }
+}
+
+fn update(app: wire::App, mask: &[&str]) -> wire::UpdateAppRequest {
+    let paths = mask.iter().map(|path| (*path).to_owned()).collect();
+    wire::UpdateAppRequest { app: Some(app), update_mask: Some(proto::FieldMask { paths }), revision: 0 }
+}
+
+/// A mask decides alone: what it does not name stays, what it names and is absent gets its default.
+#[tokio::test]
+async fn a_mask_names_what_changes() {
+    let (_plane, mut client) = start().await;
+    let quota = wire::Quota { connections: Some(7), history_bytes: Some(8), ..Default::default() };
+    let limits = wire::Limits { event_data_bytes: Some(9), events_per_batch: Some(9), ..Default::default() };
+    let request = wire::CreateAppRequest { quota: Some(quota), limits: Some(limits), ..plain("1") };
+    client.create(request).await.unwrap();
+    let quota = wire::Quota { connections: Some(70), channels: Some(71), ..Default::default() };
+    let given = wire::App {
+        name: "not this".to_owned(),
+        enabled: false,
+        quota: Some(quota),
+        pusher: Some(wire::PusherSettings { watchlist: Some(true), positions: Some(false), ..Default::default() }),
+        ..app("1")
     };
-    let cleared = client.update(no_limits).await.unwrap();
-    assert_eq!((cleared.quota.unwrap().connections, cleared.namespaces.len()), (None, 0));
+    let mask = ["quota.connections", "quota.history_bytes", "limits.event_data_bytes", "pusher.watchlist"];
+    let changed = client.update(update(given, &mask)).await.unwrap();
+    assert_eq!(changed.quota, Some(wire::Quota { connections: Some(70), ..Default::default() }));
+    let limits = changed.limits.unwrap();
+    assert_eq!((limits.event_data_bytes, limits.events_per_batch), (Some(10_240), Some(9)));
+    let pusher = changed.pusher.unwrap();
+    assert_eq!((pusher.watchlist, pusher.positions, changed.name.as_str()), (Some(true), Some(true), "1"));
+    assert!(changed.enabled);
+    for path in ["enabled", "keys", "id", "quota.cats", "quota.", "", "webhooks.url", "*"] {
+        let request = update(app("1"), &["name", path]);
+        refused(client.update(request).await, Code::InvalidArgument, "update_mask.paths[1]: ");
+    }
+    let bad = wire::App { quota: Some(wire::Quota { connections: Some(0), ..Default::default() }), ..app("1") };
+    refused(client.update(update(bad, &["quota", "name"])).await, Code::InvalidArgument, "quota.connections: must be");
+}
+
+/// Every path that a mask may name changes that field and no other.
+#[tokio::test]
+async fn every_field_can_be_named() {
+    let (_plane, mut client) = start().await;
+    let defaults = client.create_plain("1").await;
+    let full = wire::App {
+        name: "changed".to_owned(),
+        pusher: Some(wire::PusherSettings {
+            client_events: Some(true),
+            user_authentication: Some(false),
+            subscription_count: Some(true),
+            watchlist: Some(true),
+            authorized_connections_ms: Some(1_500),
+            positions: Some(false),
+            tls_only: Some(true),
+            allowed_origins: Some(wire::pusher_settings::Origins { patterns: vec!["*.example.com".to_owned()] }),
+        }),
+        quota: Some(wire::Quota {
+            connections: Some(1),
+            channels: Some(2),
+            messages_in_per_second: Some(3),
+            messages_out_per_second: Some(4),
+            history_bytes: Some(5),
+            presence_members: Some(6),
+            webhooks_per_second: Some(7),
+        }),
+        limits: Some(all_limits()),
+        namespaces: vec![namespace("a", 1, 0)],
+        webhooks: vec![wire::Webhook { url: "http://a/".to_owned(), ..Default::default() }],
+        ..app("1")
+    };
+    let descriptor = proto::json::descriptor::<wire::App>();
+    let mut paths: Vec<String> = ["name", "namespaces", "webhooks"].map(str::to_owned).into();
+    for section in ["pusher", "quota", "limits"] {
+        paths.push(section.to_owned());
+        let field = descriptor.get_field_by_name(section).unwrap();
+        let message = field.kind().as_message().unwrap().clone();
+        paths.extend(message.fields().map(|field| format!("{section}.{}", field.name())));
+    }
+    let shown = |app: &wire::App| {
+        let app = wire::App { revision: 0, ..app.clone() };
+        proto::json::to_string(&app)
+    };
+    let mut states = std::collections::HashSet::new();
+    for path in &paths {
+        let changed = client.update(update(full.clone(), &[path])).await.unwrap();
+        assert_ne!(shown(&changed), shown(&defaults), "{path} changes something");
+        assert!(states.insert(shown(&changed)), "{path} changes what no other path does");
+        let back = client.update(update(wire::App { name: "1".to_owned(), ..app("1") }, &[path])).await.unwrap();
+        assert_eq!(shown(&back), shown(&defaults), "{path} without a value is the default");
+    }
+    assert_eq!(paths.len(), 35);
+}
+
+fn all_limits() -> wire::Limits {
+    wire::Limits {
+        channel_name_chars: Some(1),
+        event_name_chars: Some(2),
+        event_data_bytes: Some(3),
+        channels_per_publish: Some(4),
+        events_per_batch: Some(5),
+        client_events_per_second: Some(6),
+        channels_per_connection: Some(7),
+        presence_members: Some(8),
+        presence_user_id_chars: Some(9),
+        presence_user_info_bytes: Some(0),
+        user_id_chars: Some(11),
+        watchlist_users: Some(0),
+        cache_ttl_seconds: Some(60),
+        auth_timestamp_window_seconds: Some(10),
+    }
 }
 
 /// Every switch, limit and field of a webhook goes in and comes out again.
@@ -161,22 +266,7 @@ async fn all_settings_can_be_set() {
         tls_only: Some(true),
         allowed_origins: Some(wire::pusher_settings::Origins { patterns: vec!["*.example.com".to_owned()] }),
     };
-    let limits = wire::Limits {
-        channel_name_chars: Some(1),
-        event_name_chars: Some(2),
-        event_data_bytes: Some(3),
-        channels_per_publish: Some(4),
-        events_per_batch: Some(5),
-        client_events_per_second: Some(6),
-        channels_per_connection: Some(7),
-        presence_members: Some(8),
-        presence_user_id_chars: Some(9),
-        presence_user_info_bytes: Some(0),
-        user_id_chars: Some(11),
-        watchlist_users: Some(0),
-        cache_ttl_seconds: Some(60),
-        auth_timestamp_window_seconds: Some(10),
-    };
+    let limits = all_limits();
     let hook = wire::Webhook {
         id: "w1".to_owned(),
         url: "https://example.com/hook".to_owned(),
@@ -185,16 +275,13 @@ async fn all_settings_can_be_set() {
         batch_ms: 50,
         headers: [("X-Token".to_owned(), "t0ken".to_owned())].into(),
     };
-    let request = wire::UpdateAppRequest {
-        id: "1".to_owned(),
-        pusher: Some(pusher.clone()),
-        limits: Some(limits),
-        webhooks: Some(hooks(vec![hook.clone()])),
-        ..Default::default()
-    };
+    let shown = wire::Webhook { headers: [("X-Token".to_owned(), String::new())].into(), ..hook.clone() };
+    let settings =
+        wire::App { pusher: Some(pusher.clone()), limits: Some(limits), webhooks: vec![hook.clone()], ..app("1") };
+    let request = update(settings, &[]);
     let changed = client.update(request.clone()).await.unwrap();
     assert_eq!((changed.pusher, changed.limits), (Some(pusher.clone()), Some(limits)));
-    assert_eq!(changed.webhooks, std::slice::from_ref(&hook));
+    assert_eq!(changed.webhooks, std::slice::from_ref(&shown));
     assert_eq!(client.update(request).await.unwrap().revision, changed.revision, "the same is no change");
 
     let created = wire::CreateAppRequest {
@@ -204,7 +291,7 @@ async fn all_settings_can_be_set() {
         ..plain("2")
     };
     let created = client.create(created).await.unwrap().app.unwrap();
-    assert_eq!((created.pusher, created.limits, created.webhooks), (Some(pusher), Some(limits), vec![hook]));
+    assert_eq!((created.pusher, created.limits, created.webhooks), (Some(pusher), Some(limits), vec![shown]));
 }
 
 #[tokio::test]
@@ -213,13 +300,13 @@ async fn a_switch_that_is_not_named_stays() {
     let watchlist = wire::PusherSettings { watchlist: Some(true), ..Default::default() };
     let authorized = wire::PusherSettings { authorized_connections_ms: Some(1_000), ..Default::default() };
     client.create(wire::CreateAppRequest { pusher: Some(watchlist), ..plain("1") }).await.unwrap();
-    let mut update = async |pusher| {
-        let request = wire::UpdateAppRequest { id: "1".to_owned(), pusher: Some(pusher), ..Default::default() };
+    let mut set = async |pusher| {
+        let request = update(wire::App { pusher: Some(pusher), ..app("1") }, &[]);
         client.update(request).await.unwrap().pusher.unwrap()
     };
-    let pusher = update(authorized).await;
+    let pusher = set(authorized).await;
     assert_eq!((pusher.watchlist, pusher.authorized_connections_ms), (Some(true), Some(1_000)));
-    let pusher = update(wire::PusherSettings { authorized_connections_ms: Some(0), ..Default::default() }).await;
+    let pusher = set(wire::PusherSettings { authorized_connections_ms: Some(0), ..Default::default() }).await;
     assert_eq!((pusher.watchlist, pusher.authorized_connections_ms), (Some(true), Some(0)));
 }
 
@@ -228,25 +315,51 @@ async fn webhooks_are_replaced_as_a_list() {
     let (_plane, mut client) = start().await;
     client.create_plain("1").await;
     let bare = |url: &str| wire::Webhook { url: url.to_owned(), ..Default::default() };
-    let mut update = async |webhooks| {
-        let request = wire::UpdateAppRequest { id: "1".to_owned(), webhooks, ..Default::default() };
+    let mut set = async |webhooks| {
+        let request = update(wire::App { webhooks, ..app("1") }, &["webhooks"]);
         client.update(request).await.unwrap().webhooks
     };
-    let two = update(Some(hooks(vec![bare("http://a/"), bare("http://b/")]))).await;
+    let two = set(vec![bare("http://a/"), bare("http://b/")]).await;
     assert_eq!(two.iter().map(|hook| hook.url.as_str()).collect::<Vec<_>>(), ["http://a/", "http://b/"]);
     let [a, b] = two.as_slice() else { panic!("{two:?}") };
     assert!(a.id != b.id && a.events.len() == 7 && a.batch_ms == 0, "{a:?}");
-    assert_eq!(update(None).await, two);
-    assert_eq!(
-        update(Some(hooks(vec![bare("http://b/")]))).await,
-        std::slice::from_ref(b),
-        "an id is the same for the same"
-    );
-    assert_eq!(update(Some(hooks(Vec::new()))).await, []);
+    let one = set(vec![bare("http://b/")]).await;
+    assert_eq!(one, std::slice::from_ref(b), "an id is the same for the same");
+    assert_eq!(set(Vec::new()).await, []);
 }
 
-fn hooks(webhooks: Vec<wire::Webhook>) -> wire::update_app_request::WebhookList {
-    wire::update_app_request::WebhookList { webhooks }
+/// Values of headers are never told, and stay where a list is sent back as it was told.
+#[tokio::test]
+async fn values_of_headers_are_kept() {
+    let (plane, mut client) = start().await;
+    let hook = |headers: &[(&str, &str)]| wire::Webhook {
+        id: "w".to_owned(),
+        url: "http://a/".to_owned(),
+        headers: headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        ..Default::default()
+    };
+    let request = wire::CreateAppRequest { webhooks: vec![hook(&[("X-A", "first"), ("X-B", "second")])], ..plain("1") };
+    let created = client.create(request).await.unwrap().app.unwrap();
+    assert_eq!(created.webhooks[0].headers, hook(&[("X-A", ""), ("X-B", "")]).headers);
+    assert_eq!(client.get("1").await.unwrap().webhooks, created.webhooks);
+    let id = channels::AppId::new("1").unwrap();
+    let stored = async || plane.registry.get(&id).await.unwrap().unwrap().app.webhooks[0].headers.clone();
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+
+    let again = wire::App { webhooks: created.webhooks, ..app("1") };
+    client.update(update(again, &["webhooks"])).await.unwrap();
+    assert_eq!(stored().await, [pair("X-A", "first"), pair("X-B", "second")]);
+    let some = wire::App { webhooks: vec![hook(&[("X-A", ""), ("X-B", "third")])], ..app("1") };
+    client.update(update(some, &[])).await.unwrap();
+    assert_eq!(stored().await, [pair("X-A", "first"), pair("X-B", "third")]);
+
+    let elsewhere = wire::Webhook { url: "http://b/".to_owned(), ..hook(&[("X-A", "")]) };
+    for webhook in [elsewhere, hook(&[("X-C", "")]), wire::Webhook { id: "v".to_owned(), ..hook(&[("X-A", "")]) }] {
+        let request = update(wire::App { webhooks: vec![webhook], ..app("1") }, &[]);
+        refused(client.update(request).await, Code::InvalidArgument, "webhooks[0].headers: must give \"X-");
+    }
+    let new = wire::CreateAppRequest { webhooks: vec![hook(&[("X-A", "")])], ..plain("2") };
+    refused(client.create(new).await, Code::InvalidArgument, "webhooks[0].headers: must give \"X-A\" a value");
 }
 
 #[tokio::test]
@@ -262,8 +375,7 @@ async fn disable_enable_delete() {
     refused(client.delete("1").await, Code::NotFound, "no app 1");
     refused(client.disable("1").await, Code::NotFound, "no app 1");
     refused(client.enable("1").await, Code::NotFound, "no app 1");
-    let update = wire::UpdateAppRequest { id: "1".to_owned(), ..Default::default() };
-    refused(client.update(update).await, Code::NotFound, "no app 1");
+    refused(client.update(update(app("1"), &[])).await, Code::NotFound, "no app 1");
     client.create_plain("1").await;
 }
 
@@ -314,16 +426,16 @@ async fn apps_are_listed_in_pages() {
 async fn an_app_of_a_newer_fanfare_is_refused_and_harms_no_other() {
     let backbone = support::memory();
     let kv = backbone.kv(backbone::Bucket::Apps);
-    kv.put("app.2", vec![8, 2].into()).await.unwrap();
+    kv.put("app.2", vec![8, 99].into()).await.unwrap();
     let plane = Plane::start_with(support::config(), &backbone).await;
     let mut client = plane.client().await;
     client.create_plain("1").await;
     client.create_plain("3").await;
     let listed = client.list(0, "").await.unwrap().apps;
     assert_eq!(listed.iter().map(|app| app.id.as_str()).collect::<Vec<_>>(), ["1", "3"]);
-    refused(client.get("2").await, Code::FailedPrecondition, "stored in format 2");
-    refused(client.disable("2").await, Code::FailedPrecondition, "stored in format 2");
-    refused(client.delete("2").await, Code::FailedPrecondition, "stored in format 2");
+    refused(client.get("2").await, Code::FailedPrecondition, "stored in format 99");
+    refused(client.disable("2").await, Code::FailedPrecondition, "stored in format 99");
+    refused(client.delete("2").await, Code::FailedPrecondition, "stored in format 99");
 }
 
 /// Every field that can be wrong, and how the answer names it.
@@ -360,7 +472,10 @@ async fn a_bad_field_is_named() {
         (|r| capability(r, "*", &["fly"]), "key.capability: unknown operation \"fly\""),
         (|r| capability(r, "*", &[]), "key.capability: capability allows nothing on \"*\""),
         (|r| capability(r, "", &["*"]), "key.capability: capability names an empty resource"),
-        (|r| r.quota = Some(wire::Quota { connections: Some(0) }), "quota.connections: must be at least 1"),
+        (
+            |r| r.quota = Some(wire::Quota { connections: Some(0), ..Default::default() }),
+            "quota.connections: must be at least 1",
+        ),
         (
             |r| r.limits = Some(wire::Limits { event_data_bytes: Some(u32::MAX), ..Default::default() }),
             "limits.event_data_bytes: must be 1 to 524288",
@@ -428,12 +543,8 @@ async fn a_bad_field_is_named() {
     assert_eq!(client.list(0, "").await.unwrap().apps, [], "nothing was created");
 
     client.create_plain("1").await;
-    let name = Some(String::new());
-    refused(
-        client.update(wire::UpdateAppRequest { id: "1".to_owned(), name, ..Default::default() }).await,
-        Code::InvalidArgument,
-        "name: must be",
-    );
+    refused(client.update(update(app("1"), &["name"])).await, Code::InvalidArgument, "name: must be");
+    refused(client.update(Default::default()).await, Code::InvalidArgument, "app.id: app id must be");
     refused(client.get("").await, Code::InvalidArgument, "id: app id must be");
     refused(client.disable("*").await, Code::InvalidArgument, "id: app id must be");
     refused(client.enable(">").await, Code::InvalidArgument, "id: app id must be");
@@ -448,7 +559,7 @@ async fn all_bad_fields_are_told_at_once() {
     let request = wire::CreateAppRequest {
         id: "a.b".to_owned(),
         name: "n".repeat(129),
-        quota: Some(wire::Quota { connections: Some(0) }),
+        quota: Some(wire::Quota { connections: Some(0), ..Default::default() }),
         ..Default::default()
     };
     let status = client.create(request).await.unwrap_err();

@@ -6,10 +6,10 @@ mod support;
 
 use std::time::Duration;
 
-use control::{Config, Server, StartError, Tls};
+use control::{Config, Parts, Server, StartError, Tls};
 use futures_util::stream;
 use proto::control as wire;
-use support::{Client, Plane, TOKEN, config, memory, new_key, plain, refused};
+use support::{Client, Plane, TOKEN, cluster_keys, config, memory, new_key, plain, refused};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
@@ -66,7 +66,7 @@ async fn every_call_needs_the_token() {
         refused(client.create(plain("2")).await, Code::Unauthenticated, words);
         refused(client.get("1").await, Code::Unauthenticated, words);
         refused(client.list(0, "").await, Code::Unauthenticated, words);
-        let update = wire::UpdateAppRequest { id: "1".to_owned(), ..Default::default() };
+        let update = wire::UpdateAppRequest::default();
         refused(client.update(update).await, Code::Unauthenticated, words);
         refused(client.disable("1").await, Code::Unauthenticated, words);
         refused(client.enable("1").await, Code::Unauthenticated, words);
@@ -186,7 +186,7 @@ async fn an_endless_call_is_given_up() {
     let timeout = Duration::from_millis(100);
     let plane = Plane::start_with(Config { request_timeout: timeout, ..config() }, &memory()).await;
     let status = soon("the server to give up", endless_call(&plane)).await.unwrap_err();
-    assert_eq!(status.code(), Code::Cancelled, "{status:?}");
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
 }
 
 #[tokio::test]
@@ -236,7 +236,8 @@ impl Certificates {
     }
 
     fn tls(&self, cert: &str, key: &str) -> Option<Tls> {
-        Some(Tls { cert_file: self.dir.path().join(cert), key_file: self.dir.path().join(key) })
+        let file = |name| self.dir.path().join(name);
+        Some(Tls { cert_file: file(cert), key_file: file(key), client_ca_file: None })
     }
 }
 
@@ -269,7 +270,7 @@ fn bad_tls_files_are_found_before_anything_runs() {
     std::fs::write(certificates.dir.path().join("rubbish.pem"), "rubbish").unwrap();
     let start = |cert, key| {
         let config = Config { tls: certificates.tls(cert, key), ..config() };
-        Server::new(&config, &memory()).map(|_| ()).unwrap_err()
+        Server::new(&config, Parts::new(&memory(), cluster_keys())).map(|_| ()).unwrap_err()
     };
     assert!(matches!(start("none.pem", "key.pem"), StartError::TlsFile { .. }));
     assert!(matches!(start("cert.pem", "none.pem"), StartError::TlsFile { .. }));

@@ -37,7 +37,7 @@ async fn races(first: &Backbone, second: &Backbone) {
     of_two_updates_from_one_revision_one_wins(&mut replicas).await;
     of_two_creators_of_one_key_name_one_wins(&mut replicas).await;
     of_two_creators_of_one_app_one_wins(&mut replicas).await;
-    a_name_wanders_between_apps_that_come_and_go(&mut replicas).await;
+    Box::pin(a_name_wanders_between_apps_that_come_and_go(&mut replicas)).await;
     a_change_without_a_revision_always_lands(&replicas).await;
     many_may_seed_at_once(&replicas).await;
     edges_see_every_change(replicas).await;
@@ -85,11 +85,9 @@ async fn until(apps: &Apps, what: &str, expected: impl Fn(&Snapshot) -> bool) {
 async fn of_two_updates_from_one_revision_one_wins(Replicas { a, b, .. }: &mut Replicas) {
     let mut revision = a.create_plain("updated").await.revision;
     for round in 0..ROUNDS {
-        let rename = |who: &str| wire::UpdateAppRequest {
-            id: "updated".to_owned(),
-            revision,
-            name: Some(format!("{who}{round}")),
-            ..Default::default()
+        let rename = |who: &str| {
+            let app = wire::App { id: "updated".to_owned(), name: format!("{who}{round}"), ..Default::default() };
+            wire::UpdateAppRequest { app: Some(app), revision, ..Default::default() }
         };
         let (one, two) = tokio::join!(a.update(rename("a")), b.update(rename("b")));
         let written = one.clone().or(two.clone()).unwrap();
@@ -178,9 +176,10 @@ async fn many_may_seed_at_once(Replicas { first, second, .. }: &Replicas) {
     let text = format!("[[app]]\nid = \"seeded\"\n{}{}{}", key(1), key(2), key(3));
     let seed = Seed::parse(&text).unwrap();
     let tasks = (0..6).map(|n| {
-        let registry = if n % 2 == 0 { first.registry.clone() } else { second.registry.clone() };
+        let plane = if n % 2 == 0 { first } else { second };
+        let (registry, log) = (plane.registry.clone(), plane.log.clone());
         let seed = seed.clone();
-        tokio::spawn(async move { seed.apply(&registry).await })
+        tokio::spawn(async move { seed.apply(&registry, &log).await })
     });
     let mut sum = Applied::default();
     for task in tasks.collect::<Vec<_>>() {

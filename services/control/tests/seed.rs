@@ -6,8 +6,12 @@ mod support;
 
 use std::time::Duration;
 
+use backbone::audit::{AuditQuery, Outcome};
 use backbone::registry::{AppChange, Registry};
-use channels::{App, AppId, KeyName, Limits, Operation, PusherSettings, Tier, Webhook, WebhookEvent, WebhookEvents};
+use channels::{
+    App, AppId, KeyName, Limits, Namespace, Operation, PusherSettings, Quota, SlowConsumers, Tier, Webhook,
+    WebhookEvent, WebhookEvents,
+};
 use control::seed::{Applied, Seed, SeedError};
 use proptest::prelude::*;
 use support::registry;
@@ -35,6 +39,12 @@ tls_only = true
 allowed_origins = ["*.example.com"]
 [app.quota]
 connections = 1_000
+channels = 1_001
+messages_in_per_second = 1_002
+messages_out_per_second = 1_003
+history_bytes = 1_004
+presence_members = 1_005
+webhooks_per_second = 1_006
 [app.limits]
 event_data_bytes = 0x4000
 client_events_per_second = 0
@@ -48,6 +58,10 @@ auth_timestamp_window = "5m"
 [[app.namespace]]
 prefix = "tick-"
 tier = "ephemeral"
+client_events = true
+presence_members = 5
+slow_consumers = "keep-latest"
+webhook_events = ["channel_occupied"]
 [[app.namespace]]
 prefix = "audit-"
 tier = "persistent"
@@ -111,7 +125,16 @@ fn everything_is_read() {
         allowed_origins: vec![channels::OriginPattern::new("*.example.com").unwrap()],
     };
     assert_eq!(app.pusher, pusher);
-    assert_eq!(app.quota.connections, Some(1_000));
+    let quota = Quota {
+        connections: Some(1_000),
+        channels: Some(1_001),
+        messages_in_per_second: Some(1_002),
+        messages_out_per_second: Some(1_003),
+        history_bytes: Some(1_004),
+        presence_members: Some(1_005),
+        webhooks_per_second: Some(1_006),
+    };
+    assert_eq!(app.quota, quota);
     let limits = Limits {
         event_data_bytes: 0x4000,
         client_events_per_second: 0,
@@ -125,7 +148,15 @@ fn everything_is_read() {
         ..Limits::default()
     };
     assert_eq!(app.limits, limits);
-    assert_eq!(app.namespaces.tier("tick-1"), Tier::Ephemeral);
+    let tick = Namespace {
+        client_events: Some(true),
+        presence_members: Some(5),
+        slow_consumers: SlowConsumers::KeepLatest,
+        webhook_events: Some([WebhookEvent::ChannelOccupied].into_iter().collect()),
+        ..Namespace::new("tick-", Tier::Ephemeral)
+    };
+    assert_eq!(app.namespaces.rule("tick-1"), Some(&tick));
+    assert_eq!(app.namespaces.rule("audit-1").unwrap().slow_consumers, SlowConsumers::Disconnect);
     assert_eq!(app.namespaces.tier("audit-1"), Tier::Persistent { retention: Duration::from_secs(36 * 3600) });
     assert_eq!(app.namespaces.tier("x"), Tier::Persistent { retention: Duration::from_secs(24 * 3600) });
     assert_eq!((plain.id.as_str(), plain.name.as_str(), plain.enabled), ("1002", "1002", true));
@@ -274,7 +305,7 @@ secret = "hush-hush-5"
 client_events = 1
 [app.quota]
 connections = 0
-channels = 7
+chanels = 7
 [app.limits]
 event_data_bytes = 99999999
 events_per_batch = -1
@@ -355,7 +386,7 @@ authorized_connections_timeout = "500ms"
         "app 1002, key k2, line 23: is in the file twice",
         "app 1002, pusher, client_events, line 27: must be true or false",
         "app 1002, quota, connections, line 29: must be at least 1",
-        "app 1002, quota, line 30: unknown key \"channels\"",
+        "app 1002, quota, line 30: unknown key \"chanels\"; known are connections, channels, messages_in_per_second",
         "app 1002, limits, event_data_bytes: must be 1 to 524288",
         "app 1002, limits, events_per_batch, line 33: must be a whole number",
         "app 1002, namespace #1, line 34: has no prefix",
@@ -413,24 +444,32 @@ fn wrong_shapes_are_told() {
 
 #[tokio::test]
 async fn what_is_absent_is_created_and_nothing_else_happens() {
-    let registry = registry();
+    let (registry, log) = registry();
     let first = Seed::parse(FULL).unwrap();
-    assert_eq!(first.apply(&registry).await.unwrap(), Applied { apps: 2, keys: 2 });
+    assert_eq!(first.apply(&registry, &log).await.unwrap(), Applied { apps: 2, keys: 2 });
     let before = registry.list(None, 10).await.unwrap().apps;
     assert_eq!(before[0].app.name, "demo");
     assert!(before[0].created_ms > 0 && before[0].app.keys[0].created_ms > 0);
-    assert_eq!(first.apply(&registry).await.unwrap(), Applied::default());
+    assert_eq!(first.apply(&registry, &log).await.unwrap(), Applied::default());
     assert_eq!(registry.list(None, 10).await.unwrap().apps, before);
+
+    let query = AuditQuery { most: 10, ..AuditQuery::default() };
+    let entries = log.list(&query, before[0].created_ms).await.unwrap().entries;
+    let mut targets: Vec<_> = entries.iter().map(|entry| (entry.actor.as_str(), entry.target.as_str())).collect();
+    targets.sort_unstable();
+    let expected = [("seed", "app 1001"), ("seed", "app 1002"), ("seed", "key 1001.2"), ("seed", "key app-key")];
+    assert_eq!(targets, expected, "what was created is in the audit log, and nothing else");
+    assert!(entries.iter().all(|entry| entry.outcome == Outcome::Done && entry.revision > 0), "{entries:?}");
 }
 
 #[tokio::test]
 async fn an_operators_changes_survive() {
-    let registry = registry();
-    seed("1", &["a", "b"]).apply(&registry).await.unwrap();
+    let (registry, log) = registry();
+    seed("1", &["a", "b"]).apply(&registry, &log).await.unwrap();
     registry.revoke_key(&id("1"), &name("a"), 1).await.unwrap();
     let change = AppChange { enabled: Some(false), name: Some("theirs".to_owned()), ..AppChange::default() };
     registry.update(&id("1"), None, &change).await.unwrap();
-    let applied = seed("1", &["a", "b", "c"]).apply(&registry).await.unwrap();
+    let applied = seed("1", &["a", "b", "c"]).apply(&registry, &log).await.unwrap();
     assert_eq!(applied, Applied { apps: 0, keys: 1 });
     assert_eq!(key_names(&registry, "1").await, ["b", "c"]);
     let app = registry.get(&id("1")).await.unwrap().unwrap().app;
@@ -439,9 +478,9 @@ async fn an_operators_changes_survive() {
 
 #[tokio::test]
 async fn names_of_other_apps_are_told_after_everything_else() {
-    let registry = registry();
-    seed("1", &["a", "b"]).apply(&registry).await.unwrap();
-    let error = seed("2", &["a", "c", "b"]).apply(&registry).await.unwrap_err();
+    let (registry, log) = registry();
+    seed("1", &["a", "b"]).apply(&registry, &log).await.unwrap();
+    let error = seed("2", &["a", "c", "b"]).apply(&registry, &log).await.unwrap_err();
     assert_eq!(error.to_string(), "key a of app 2 belongs to app 1; key b of app 2 belongs to app 1");
     assert!(matches!(error, SeedError::NamesTaken(taken) if taken.len() == 2));
     assert_eq!(key_names(&registry, "2").await, ["c"]);

@@ -1,17 +1,21 @@
-//! The established connections of this node: how many each app has, whose deadline has passed, who has to look at its
-//! app again, who goes first when the node drains. Knows nothing of what connections do.
+//! The established connections of this node: whether there is room for one more, whose deadline has passed, who has to
+//! look at its app again, who goes first when the node drains. Knows nothing of what connections do.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use backbone::registry::Apps;
-use channels::{App, AppId, ConnectionId};
+use channels::{App, AppId, ClientId, ConnectionId, KeyName};
+use metering::{AppMeter, Refused};
 use parking_lot::Mutex;
 use rand::seq::SliceRandom as _;
 use slab::Slab;
 
+use crate::clock;
+use crate::metrics::Transport;
 use crate::queue::{Ending, Queue};
 
 /// Parts of the table, so that those who come and go seldom wait for each other or for the sweeper.
@@ -27,16 +31,85 @@ pub(crate) struct Peer {
     pub(crate) id: ConnectionId,
     /// Its app.
     pub(crate) app: AppId,
+    /// What its app uses.
+    pub(crate) meter: Arc<AppMeter>,
     /// What it is to send and to know.
     pub(crate) queue: Queue,
+    /// Who is at its other end.
+    pub(crate) client: Client,
+    /// Set once it has signed in.
+    user: OnceLock<ClientId>,
+    /// How many channels it is subscribed to.
+    subscriptions: AtomicU32,
     /// When it wants a tick, in milliseconds of [`Connections::since_start`].
     deadline_ms: AtomicU64,
 }
 
+/// Who is at the other end of a connection, as operators want to see it. There is one for each connection, so it is
+/// small.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    /// The key it connected with.
+    pub(crate) key: KeyName,
+    /// What carries the connection.
+    pub(crate) transport: Transport,
+    ip: IpAddr,
+    port: u16,
+    /// Seconds since the Unix epoch.
+    connected: u32,
+}
+
+impl Client {
+    /// One that has connected just now from `address`, which is its own or a proxy's.
+    pub(crate) fn new(key: KeyName, transport: Transport, address: SocketAddr) -> Self {
+        let connected = u32::try_from(clock::unix_seconds()).unwrap_or(u32::MAX);
+        Self { key, transport, ip: address.ip().to_canonical(), port: address.port(), connected }
+    }
+
+    /// Where it comes from, as far as this node sees.
+    pub(crate) fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.ip, self.port)
+    }
+
+    /// When it connected, milliseconds since the Unix epoch, to the second.
+    pub(crate) fn connected_ms(&self) -> u64 {
+        u64::from(self.connected) * 1000
+    }
+}
+
 impl Peer {
     /// A connection with an empty queue.
-    pub(crate) fn new(id: ConnectionId, app: AppId, queue_bytes: usize) -> Self {
-        Self { id, app, queue: Queue::new(queue_bytes), deadline_ms: AtomicU64::new(u64::MAX) }
+    pub(crate) fn new(id: ConnectionId, meter: Arc<AppMeter>, client: Client, queue_bytes: usize) -> Self {
+        Self {
+            id,
+            app: meter.app().clone(),
+            meter,
+            queue: Queue::new(queue_bytes),
+            client,
+            user: OnceLock::new(),
+            subscriptions: AtomicU32::new(0),
+            deadline_ms: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    /// Notes that it is signed in as `user`, and never as another one.
+    pub(crate) fn set_user(&self, user: &ClientId) {
+        self.user.get_or_init(|| user.clone());
+    }
+
+    /// The user it is signed in as.
+    pub(crate) fn user(&self) -> Option<&ClientId> {
+        self.user.get()
+    }
+
+    /// Notes how many channels it is subscribed to.
+    pub(crate) fn set_subscriptions(&self, count: usize) {
+        self.subscriptions.store(u32::try_from(count).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    /// How many channels it is subscribed to.
+    pub(crate) fn subscriptions(&self) -> u32 {
+        self.subscriptions.load(Ordering::Relaxed)
     }
 }
 
@@ -64,14 +137,14 @@ pub(crate) enum NotAdmitted {
     /// The node is full.
     NodeFull,
     /// The app has as many as it may have.
-    OverQuota,
+    OverQuota(Refused),
 }
 
 /// A place for one connection, given back by dropping it.
 #[derive(Debug)]
 pub(crate) struct Admission {
     connections: Arc<Connections>,
-    app: AppId,
+    meter: Arc<AppMeter>,
     /// Where its peer stands, once it is established.
     place: Option<(usize, usize)>,
 }
@@ -94,26 +167,19 @@ impl Connections {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Takes a place for a connection of `app`.
-    pub(crate) fn admit(self: &Arc<Self>, app: &Arc<App>) -> Result<Admission, NotAdmitted> {
+    /// Takes a place for a connection of `app`, whose meter is `meter`.
+    pub(crate) fn admit(self: &Arc<Self>, app: &Arc<App>, meter: &Arc<AppMeter>) -> Result<Admission, NotAdmitted> {
         if self.count.fetch_add(1, Ordering::Relaxed) >= self.max {
             self.count.fetch_sub(1, Ordering::Relaxed);
             return Err(NotAdmitted::NodeFull);
         }
-        let mut apps = self.apps.lock();
-        let new = || Tenant { connections: 0, told: Arc::clone(app) };
-        let tenant = apps.entry(app.id.clone()).or_insert_with(new);
-        if app.quota.connections.is_some_and(|quota| tenant.connections >= quota) {
-            if tenant.connections == 0 {
-                apps.remove(&app.id);
-            }
-            drop(apps);
+        if let Err(refused) = meter.connect() {
             self.count.fetch_sub(1, Ordering::Relaxed);
-            return Err(NotAdmitted::OverQuota);
+            return Err(NotAdmitted::OverQuota(refused));
         }
-        tenant.connections += 1;
-        drop(apps);
-        Ok(Admission { connections: Arc::clone(self), app: app.id.clone(), place: None })
+        let new = || Tenant { connections: 0, told: Arc::clone(app) };
+        self.apps.lock().entry(app.id.clone()).or_insert_with(new).connections += 1;
+        Ok(Admission { connections: Arc::clone(self), meter: Arc::clone(meter), place: None })
     }
 
     fn since_start(&self, at: Instant) -> u64 {
@@ -168,6 +234,23 @@ impl Connections {
         changed
     }
 
+    /// The connections of `app`.
+    pub(crate) fn of(&self, app: &AppId) -> Vec<Arc<Peer>> {
+        let peers = |shard: &Mutex<Slab<Arc<Peer>>>| -> Vec<_> {
+            shard.lock().iter().filter(|(_, peer)| peer.app == *app).map(|(_, peer)| Arc::clone(peer)).collect()
+        };
+        self.shards.iter().flat_map(peers).collect()
+    }
+
+    /// The connection called `id`, if it is the app's.
+    pub(crate) fn find(&self, app: &AppId, id: &ConnectionId) -> Option<Arc<Peer>> {
+        let found = |shard: &Mutex<Slab<Arc<Peer>>>| {
+            let shard = shard.lock();
+            shard.iter().find(|(_, peer)| peer.id == *id && peer.app == *app).map(|(_, peer)| Arc::clone(peer))
+        };
+        self.shards.iter().find_map(found)
+    }
+
     fn all(&self) -> Vec<Arc<Peer>> {
         let peers = |shard: &Mutex<Slab<Arc<Peer>>>| -> Vec<_> {
             shard.lock().iter().map(|(_, peer)| Arc::clone(peer)).collect()
@@ -208,9 +291,9 @@ impl Connections {
 }
 
 impl Admission {
-    /// Whose connection it is for.
-    pub(crate) fn app(&self) -> &AppId {
-        &self.app
+    /// What the app uses that it is for.
+    pub(crate) fn meter(&self) -> &Arc<AppMeter> {
+        &self.meter
     }
 
     /// Puts `peer` into the table.
@@ -228,13 +311,14 @@ impl Drop for Admission {
             connections.shards[index].lock().remove(key);
         }
         let mut apps = connections.apps.lock();
-        if let Some(tenant) = apps.get_mut(&self.app) {
+        if let Some(tenant) = apps.get_mut(self.meter.app()) {
             tenant.connections -= 1;
             if tenant.connections == 0 {
-                apps.remove(&self.app);
+                apps.remove(self.meter.app());
             }
         }
         drop(apps);
+        self.meter.disconnected();
         connections.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -244,35 +328,52 @@ mod tests {
     use super::*;
     use crate::fixtures;
 
-    fn app(quota: Option<u64>) -> Arc<App> {
-        let mut app = fixtures::app();
+    /// An app, and its meter.
+    fn app(id: &str, quota: Option<u64>) -> (Arc<App>, Arc<AppMeter>) {
+        let mut app = App { id: AppId::new(id).unwrap(), ..fixtures::app() };
         app.quota.connections = quota;
-        Arc::new(app)
+        let meter = fixtures::meter(&app);
+        (Arc::new(app), meter)
     }
 
     #[test]
     fn places_are_counted_and_given_back() {
         let connections = Arc::new(Connections::new(3));
-        let app = app(Some(2));
-        let first = connections.admit(&app).unwrap();
-        let second = connections.admit(&app).unwrap();
-        assert_eq!(connections.admit(&app).unwrap_err(), NotAdmitted::OverQuota);
-        let mut other = fixtures::app();
-        other.id = AppId::new("2").unwrap();
-        let other = Arc::new(other);
-        let third = connections.admit(&other).unwrap();
-        assert_eq!(connections.admit(&other).unwrap_err(), NotAdmitted::NodeFull);
+        let (limited, meter) = app("1", Some(2));
+        let first = connections.admit(&limited, &meter).unwrap();
+        let second = connections.admit(&limited, &meter).unwrap();
+        let refused = connections.admit(&limited, &meter).unwrap_err();
+        assert!(matches!(refused, NotAdmitted::OverQuota(Refused { shared: true, .. })), "{refused:?}");
+        let (other, its_meter) = app("2", None);
+        let third = connections.admit(&other, &its_meter).unwrap();
+        assert_eq!(connections.admit(&other, &its_meter).unwrap_err(), NotAdmitted::NodeFull);
+        assert_eq!((meter.connections(), its_meter.connections()), (2, 1), "who is refused is not counted");
         drop((first, second, third));
-        assert_eq!(connections.len(), 0);
+        assert_eq!((connections.len(), meter.connections(), its_meter.connections()), (0, 0, 0));
         assert!(connections.apps.lock().is_empty());
-        assert!(connections.admit(&app).is_ok());
+        assert!(connections.admit(&limited, &meter).is_ok());
     }
 
     #[test]
     fn a_quota_of_zero_admits_nobody_and_leaves_nothing() {
         let connections = Arc::new(Connections::new(3));
-        assert_eq!(connections.admit(&app(Some(0))).unwrap_err(), NotAdmitted::OverQuota);
+        let (app, meter) = app("1", Some(0));
+        assert!(matches!(connections.admit(&app, &meter), Err(NotAdmitted::OverQuota(_))));
         assert!(connections.apps.lock().is_empty());
+    }
+
+    /// There is one for each connection, of which a node holds a hundred thousand and more.
+    #[test]
+    fn a_peer_is_small() {
+        assert!(size_of::<Peer>() <= 232, "{} bytes", size_of::<Peer>());
+        assert!(size_of::<crate::queue::Frame>() <= 48, "{} bytes", size_of::<crate::queue::Frame>());
+    }
+
+    #[test]
+    fn a_client_shows_its_own_address() {
+        let at = |address: &str| Client::new(fixtures::client().key, Transport::WebSocket, address.parse().unwrap());
+        assert_eq!(at("[::ffff:192.0.2.7]:80").address().to_string(), "192.0.2.7:80");
+        assert_eq!(at("[2001:db8::7]:80").address().to_string(), "[2001:db8::7]:80");
     }
 
     fn notices(peer: &Peer) -> crate::queue::Notices {
@@ -281,10 +382,10 @@ mod tests {
     }
 
     fn established(connections: &Arc<Connections>, number: u32) -> (Admission, Arc<Peer>) {
-        let app = app(None);
-        let mut admission = connections.admit(&app).unwrap();
+        let (app, meter) = app("1", None);
+        let mut admission = connections.admit(&app, &meter).unwrap();
         let id = ConnectionId::new(&format!("1.{number}")).unwrap();
-        let peer = Arc::new(Peer::new(id, app.id.clone(), 1000));
+        let peer = Arc::new(Peer::new(id, meter, fixtures::client(), 1000));
         admission.establish(&peer);
         (admission, peer)
     }

@@ -1,18 +1,21 @@
 //! What several tests start from.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use backbone::Backbone;
 use backbone::registry::{Apps, Registry};
-use backbone::{Backbone, Bucket};
+use backbone::sealing::ClusterKeys;
 use channels::{
     App, AppId, Capability, Key, KeyName, Limits, Namespace, Namespaces, PusherSettings, Quota, Secret, Tier,
 };
+use metering::{AppMeter, Meters};
 use tokio_util::sync::CancellationToken;
 
+use crate::connections::Client;
 use crate::hub::Parts;
 use crate::membership::Membership;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Transport};
 use crate::webhooks::Webhooks;
 
 /// An app with one key, client events, and an ephemeral namespace `tick-`.
@@ -37,6 +40,17 @@ pub(crate) fn app() -> App {
     }
 }
 
+/// What counts and limits `app` on a node that is alone.
+pub(crate) fn meter(app: &App) -> Arc<AppMeter> {
+    Meters::new(Instant::now()).meter(app)
+}
+
+/// Who connects with that app's key.
+pub(crate) fn client() -> Client {
+    let key = app().keys.remove(0).name;
+    Client::new(key, Transport::WebSocket, "192.0.2.1:1234".parse().unwrap())
+}
+
 /// A backbone in this process with one registered app, and its live copy.
 pub(crate) struct World {
     pub(crate) backbone: Backbone,
@@ -53,7 +67,7 @@ impl World {
 
     pub(crate) async fn over(config: &backbone::Config, app: App) -> Self {
         let backbone = Backbone::memory(config);
-        let registry = Registry::new(backbone.kv(Bucket::Apps));
+        let registry = Registry::new(&backbone, Arc::new(ClusterKeys::generate()));
         registry.create(app, 1).await.unwrap();
         let apps = Apps::watch(registry.clone());
         let stop = CancellationToken::new();
@@ -71,6 +85,8 @@ impl World {
             membership: Membership::new(self.backbone.clone(), lease_ttl),
             changes: Arc::default(),
             news: Arc::default(),
+            occupied: Arc::default(),
+            tails: Arc::default(),
             webhooks: Arc::new(Webhooks::new(&self.backbone, Arc::clone(&metrics))),
             metrics,
         }

@@ -11,6 +11,7 @@ mod connection;
 mod connections;
 #[cfg(test)]
 mod fixtures;
+mod host;
 mod http;
 mod hub;
 mod membership;
@@ -20,6 +21,7 @@ mod occupancy;
 mod queue;
 mod server;
 mod stream;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod tls;

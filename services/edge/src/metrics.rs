@@ -1,7 +1,7 @@
 //! The handles on what this crate counts, taken from the catalogue once.
 
 use backbone::{PublishError, Published};
-use channels::{Access, ChannelKind};
+use channels::{Access, ChannelKind, QuotaKind};
 use pusher::{Cause, CloseCode, Denied};
 use telemetry::metrics as catalogue;
 use telemetry::{Counter, Gauge, Histogram};
@@ -31,6 +31,20 @@ pub(crate) enum Transport {
     WebSocket,
     XhrStreaming,
     XhrPolling,
+}
+
+impl Transport {
+    /// Every transport.
+    const ALL: [Self; 3] = [Self::WebSocket, Self::XhrStreaming, Self::XhrPolling];
+
+    /// Its name, in metrics and for operators.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::WebSocket => "websocket",
+            Self::XhrStreaming => "xhr_streaming",
+            Self::XhrPolling => "xhr_polling",
+        }
+    }
 }
 
 /// How a publish ended.
@@ -154,11 +168,14 @@ pub(crate) struct Metrics {
     pub(crate) sent_bytes: Counter,
     pub(crate) send_queue_bytes: Gauge,
     pub(crate) slow_consumers: Counter,
+    pub(crate) coalesced: Counter,
     pub(crate) gaps: Counter,
+    pub(crate) discarded_coalesced: Counter,
     pub(crate) discarded_slow: Counter,
     pub(crate) discarded_closed: Counter,
     pub(crate) discarded_draining: Counter,
-    pub(crate) quota_connections: Counter,
+    /// In the order of [`QuotaKind::ALL`].
+    quota: [Counter; QuotaKind::ALL.len()],
     quota_client_events: Counter,
     pub(crate) members: Gauge,
     pub(crate) webhooks_lost: Counter,
@@ -181,8 +198,7 @@ impl Metrics {
         let hop = |hop| catalogue::DELIVERY_SECONDS.with([hop]);
         let discarded = |reason| catalogue::DISCARDED.with([reason, "false"]);
         Self {
-            connections: ["websocket", "xhr_streaming", "xhr_polling"]
-                .map(|transport| catalogue::CONNECTIONS.with([PUSHER, transport])),
+            connections: Transport::ALL.map(|transport| catalogue::CONNECTIONS.with([PUSHER, transport.name()])),
             opened: catalogue::CONNECTIONS_OPENED.with([PUSHER]),
             closed: codes.into_iter().map(|code| (code, closed(&code.to_string()))).collect(),
             closed_other: closed("other"),
@@ -217,11 +233,13 @@ impl Metrics {
             sent_bytes: catalogue::SENT_BYTES.with([PUSHER]),
             send_queue_bytes: catalogue::SEND_QUEUE_BYTES.handle(),
             slow_consumers: catalogue::SLOW_CONSUMERS.with(["disconnected"]),
+            coalesced: catalogue::SLOW_CONSUMERS.with(["coalesced"]),
             gaps: catalogue::POSITION_GAPS.handle(),
+            discarded_coalesced: catalogue::DISCARDED.with(["coalesced", "true"]),
             discarded_slow: discarded("slow_consumer"),
             discarded_closed: discarded("connection_closed"),
             discarded_draining: discarded("draining"),
-            quota_connections: catalogue::QUOTA_REJECTED.with(["connections"]),
+            quota: QuotaKind::ALL.map(|kind| catalogue::QUOTA_REJECTED.with([kind.name()])),
             quota_client_events: catalogue::QUOTA_REJECTED.with(["client_events"]),
             members: catalogue::PRESENCE_MEMBERS.handle(),
             webhooks_lost: catalogue::WEBHOOK_EVENTS_LOST.handle(),
@@ -249,7 +267,7 @@ impl Metrics {
         let result = match denied {
             Denied::Subscribe(Cause::Invalid | Cause::TooLarge) => &self.subscribe_invalid,
             Denied::Subscribe(Cause::Unauthorized) => &self.subscribe_unauthorized,
-            Denied::Subscribe(Cause::OverLimit) => &self.subscribe_over_limit,
+            Denied::Subscribe(Cause::OverLimit | Cause::OverQuota) => &self.subscribe_over_limit,
             Denied::ClientEvent(Cause::Invalid) => self.client_events.result(PublishResult::Invalid),
             Denied::ClientEvent(Cause::TooLarge) => self.client_events.result(PublishResult::TooLarge),
             Denied::ClientEvent(Cause::Unauthorized) => self.client_events.result(PublishResult::Unauthorized),
@@ -257,8 +275,14 @@ impl Metrics {
                 self.quota_client_events.increment(1);
                 self.client_events.result(PublishResult::OverLimit)
             }
+            Denied::ClientEvent(Cause::OverQuota) => self.client_events.result(PublishResult::OverLimit),
         };
         result.increment(1);
+    }
+
+    /// Counts what a quota of an app refused.
+    pub(crate) fn over_quota(&self, kind: QuotaKind) {
+        self.quota[kind as usize].increment(1);
     }
 
     /// Counts a client that was turned away.

@@ -1,14 +1,21 @@
 //! A connection's outgoing queue: what the hub and the connection itself want sent, and what others want it to know.
 //!
-//! Knows bytes and counts; nothing of sockets or of what the frames say.
+//! Knows bytes and counts, and which frames newer ones of their channel may replace; nothing of sockets or of what the
+//! frames say.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Instant;
 
 use bytes::Bytes;
 use channels::ChannelName;
 use parking_lot::Mutex;
+
+use crate::websocket::frame;
+
+/// The part of the limit that is handed to the connection at a time: what it has taken newer frames cannot replace.
+const HANDED_OVER: usize = 8;
 
 /// A queue that has been emptied keeps room for no more frames than this: an idle connection holds no large buffer.
 const KEPT_CAPACITY: usize = 16;
@@ -20,8 +27,31 @@ pub(crate) struct Frame {
     pub(crate) bytes: Bytes,
     /// How many messages they hold; 0 for control frames.
     pub(crate) messages: u32,
+    /// How many messages it says are missing; 0 but for the note of a gap.
+    pub(crate) missing: u32,
+    /// What is special about it.
+    pub(crate) tag: Option<Arc<Tag>>,
+}
+
+impl Frame {
+    /// When this delivery began, if it is measured.
+    pub(crate) fn timing(&self) -> Option<&Timing> {
+        self.tag.as_ref()?.timing.as_ref()
+    }
+
+    /// The channel whose newer events may replace it.
+    fn replaceable(&self) -> Option<&ChannelName> {
+        self.tag.as_ref()?.replaceable.as_ref()
+    }
+}
+
+/// What is special about a frame. Behind a pointer: most are nothing special.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tag {
     /// Set on the one delivery of a record that is measured.
-    pub(crate) timing: Option<Box<Timing>>,
+    pub(crate) timing: Option<Timing>,
+    /// The channel whose newer events may replace it when the queue is full.
+    pub(crate) replaceable: Option<ChannelName>,
 }
 
 /// When a measured delivery began.
@@ -46,6 +76,8 @@ pub(crate) enum Ending {
     Draining,
     /// The app has ended all connections of the user that this one is signed in as.
     Terminated,
+    /// An operator has closed it; with `for_good`, its client is not to come back.
+    Closed { for_good: bool },
 }
 
 /// What a connection has to attend to besides writing.
@@ -57,12 +89,23 @@ pub(crate) struct Notices {
     pub(crate) tick: bool,
     /// Its app has changed.
     pub(crate) recheck: bool,
-    /// A channel it asked for turned out to be full: see [`Queue::take_refused`].
-    pub(crate) refused: bool,
+    /// There is something to be learned by [`Queue::take_aside`].
+    pub(crate) aside: bool,
 }
 
-/// Frames that wait for one connection, in order. Pushing never waits: when the queue is full, what is in it is dropped
-/// and the connection ends as [`Ending::TooSlow`], since a client that misses one message must know that it did.
+/// What a connection is told beside its frames.
+#[derive(Debug, Default)]
+pub(crate) struct Aside {
+    /// Channels that turned out to be full, and its places in them. At most as many as it has asked for.
+    pub(crate) refused: Vec<(ChannelName, usize)>,
+    /// How many messages of which channels newer ones have replaced.
+    pub(crate) replaced: BTreeMap<ChannelName, u64>,
+}
+
+/// Frames that wait for one connection, in order. Pushing never waits. When the queue is full, of the replaceable frames of
+/// each channel only the newest stays, behind a note of how many are missing. If that does not make room, what is in it
+/// is dropped and the connection ends as [`Ending::TooSlow`], since a client that misses one message must know that it
+/// did.
 #[derive(Debug)]
 pub(crate) struct Queue {
     state: Mutex<State>,
@@ -74,13 +117,15 @@ pub(crate) struct Queue {
 #[derive(Debug, Default)]
 struct State {
     frames: VecDeque<Frame>,
+    /// Bytes of `frames`.
+    waiting: usize,
     /// Bytes of `frames` and of those taken and not yet written.
     bytes: usize,
     /// Messages dropped because the queue was full or has ended.
     dropped: u64,
     notices: Notices,
-    /// Channels that turned out to be full. At most as many as the connection has asked for.
-    refused: Vec<(ChannelName, usize)>,
+    /// Behind a pointer: it is seldom there.
+    aside: Option<Box<Aside>>,
     /// The connection takes nothing any more.
     closed: bool,
     /// Of the connection's task, while it waits. Taken by the first who wakes it, so that the rest of a burst costs
@@ -101,15 +146,15 @@ impl Queue {
             state.dropped += u64::from(frame.messages);
             return;
         }
-        let bytes = state.bytes + frame.bytes.len();
-        if bytes > self.limit && state.bytes > 0 {
+        let alone = state.bytes == 0;
+        state.append(frame);
+        // With a quarter to spare, or a queue full of what must stay would be gone through for each frame.
+        if state.bytes > self.limit && !alone && !(state.keep_newest() && state.bytes <= self.limit / 4 * 3) {
             state.notices.ending = Some(Ending::TooSlow);
-            let waiting: u64 = state.frames.iter().map(|frame| u64::from(frame.messages)).sum();
-            state.dropped += waiting + u64::from(frame.messages);
-            state.frames = VecDeque::new();
-        } else {
-            state.bytes = bytes;
-            state.frames.push_back(frame);
+            let waiting = std::mem::take(&mut state.frames);
+            state.dropped += waiting.iter().map(|frame| u64::from(frame.messages)).sum::<u64>();
+            state.bytes -= state.waiting;
+            state.waiting = 0;
         }
         wake(state);
     }
@@ -138,14 +183,13 @@ impl Queue {
     /// Tells the connection that `channel`, which it asked for and where it stands at `place`, is full.
     pub(crate) fn refuse(&self, channel: &ChannelName, place: usize) {
         let mut state = self.state.lock();
-        state.refused.push((channel.clone(), place));
-        state.notices.refused = true;
+        state.aside().refused.push((channel.clone(), place));
         wake(state);
     }
 
-    /// For the connection: the channels that turned out to be full, and its places in them.
-    pub(crate) fn take_refused(&self) -> Vec<(ChannelName, usize)> {
-        std::mem::take(&mut self.state.lock().refused)
+    /// For the connection: what there is beside its frames.
+    pub(crate) fn take_aside(&self) -> Aside {
+        self.state.lock().aside.take().map(|aside| *aside).unwrap_or_default()
     }
 
     /// Bytes that wait.
@@ -153,16 +197,13 @@ impl Queue {
         self.state.lock().bytes
     }
 
-    /// For the connection: notes `written` bytes as gone, hands over notices, and swaps what waits for `empty` if that
-    /// is empty. Wakes the task of `cx` when there is more.
+    /// For the connection: notes `written` bytes as gone, hands over notices, and some of what waits if `empty` is empty.
+    /// Wakes the task of `cx` when more comes.
     pub(crate) fn take(&self, cx: &Context<'_>, written: usize, empty: &mut VecDeque<Frame>) -> Notices {
         let mut state = self.state.lock();
         state.bytes = state.bytes.saturating_sub(written);
         if empty.is_empty() {
-            if empty.capacity() > KEPT_CAPACITY && state.frames.is_empty() {
-                *empty = VecDeque::new();
-            }
-            std::mem::swap(&mut state.frames, empty);
+            state.hand_over(self.limit / HANDED_OVER, empty);
         }
         match &mut state.waker {
             Some(waker) => waker.clone_from(cx.waker()),
@@ -172,12 +213,98 @@ impl Queue {
         std::mem::replace(&mut state.notices, Notices { ending, ..Notices::default() })
     }
 
+    /// For the connection, when it can write more than it has: hands over some of what waits.
+    pub(crate) fn refill(&self, empty: &mut VecDeque<Frame>) {
+        self.state.lock().hand_over(self.limit / HANDED_OVER, empty);
+    }
+
     /// For the connection: takes nothing from now on. Gives what still waits, and how many messages were dropped.
     pub(crate) fn close(&self) -> (VecDeque<Frame>, u64) {
         let mut state = self.state.lock();
         state.closed = true;
-        state.bytes = 0;
+        (state.bytes, state.waiting) = (0, 0);
         (std::mem::take(&mut state.frames), std::mem::take(&mut state.dropped))
+    }
+}
+
+impl State {
+    fn append(&mut self, frame: Frame) {
+        self.waiting += frame.bytes.len();
+        self.bytes += frame.bytes.len();
+        self.frames.push_back(frame);
+    }
+
+    /// Moves at least one of the frames that wait, and no more than `most` bytes otherwise, to `empty`.
+    fn hand_over(&mut self, most: usize, empty: &mut VecDeque<Frame>) {
+        if empty.capacity() > KEPT_CAPACITY && self.frames.is_empty() {
+            *empty = VecDeque::new();
+        }
+        if self.waiting <= most {
+            std::mem::swap(&mut self.frames, empty);
+            self.waiting = 0;
+            return;
+        }
+        let mut taken = 0;
+        let fits = |taken: usize, frame: &Frame| taken == 0 || taken + frame.bytes.len() <= most;
+        while self.frames.front().is_some_and(|frame| fits(taken, frame))
+            && let Some(frame) = self.frames.pop_front()
+        {
+            taken += frame.bytes.len();
+            empty.push_back(frame);
+        }
+        self.waiting -= taken;
+    }
+
+    /// Of the replaceable frames of each channel, drops all but the newest, in front of which it says how many messages
+    /// are missing. Whether there were any to drop.
+    fn keep_newest(&mut self) -> bool {
+        // From the newest back. A note of a gap stands right in front of its channel's newest frame, and says what it
+        // said in the one that takes its place.
+        let mut missing: BTreeMap<ChannelName, u32> = BTreeMap::new();
+        let mut replaced: BTreeMap<ChannelName, u64> = BTreeMap::new();
+        let mut kept = Vec::with_capacity(self.frames.len());
+        for frame in std::mem::take(&mut self.frames).into_iter().rev() {
+            match frame.replaceable().and_then(|channel| missing.get_mut(channel).map(|missing| (channel, missing))) {
+                Some((channel, missing)) => {
+                    let lost = if frame.missing > 0 { frame.missing } else { frame.messages };
+                    *missing = missing.saturating_add(lost);
+                    if frame.missing == 0 {
+                        *replaced.entry(channel.clone()).or_default() += u64::from(frame.messages);
+                    }
+                }
+                None => {
+                    if let Some(channel) = frame.replaceable() {
+                        missing.insert(channel.clone(), 0);
+                    }
+                    kept.push(frame);
+                }
+            }
+        }
+        (self.bytes, self.waiting) = (self.bytes - self.waiting, 0);
+        for frame in kept.into_iter().rev() {
+            let channel = frame.replaceable();
+            if let Some((channel, missing)) = channel.and_then(|channel| Some((channel, *missing.get(channel)?)))
+                && missing > 0
+            {
+                let text = frame::text(&pusher::gap(channel, missing));
+                let tag = Some(Arc::new(Tag { replaceable: Some(channel.clone()), timing: None }));
+                self.append(Frame { missing, tag, ..text });
+            }
+            self.append(frame);
+        }
+        let any = !replaced.is_empty();
+        if any {
+            let aside = self.aside();
+            for (channel, messages) in replaced {
+                *aside.replaced.entry(channel).or_default() += messages;
+            }
+        }
+        any
+    }
+
+    fn aside(&mut self) -> &mut Aside {
+        self.notices.aside = true;
+        self.aside.get_or_insert_default()
     }
 }
 
@@ -207,7 +334,106 @@ mod tests {
     }
 
     fn frame(len: usize) -> Frame {
-        Frame { bytes: vec![b'x'; len].into(), messages: 1, timing: None }
+        Frame { bytes: vec![b'x'; len].into(), messages: 1, ..Frame::default() }
+    }
+
+    /// An event of `len` bytes whose channel keeps the newest.
+    fn event(channel: &str, len: usize) -> Frame {
+        let replaceable = Some(ChannelName::new(channel).unwrap());
+        Frame { tag: Some(Arc::new(Tag { replaceable, timing: None })), ..frame(len) }
+    }
+
+    /// What waits: lengths, or what is missing.
+    fn drained(queue: &Queue) -> Vec<String> {
+        let mut shown = Vec::new();
+        let mut frames = VecDeque::new();
+        loop {
+            if frames.is_empty() {
+                queue.refill(&mut frames);
+            }
+            let Some(frame) = frames.pop_front() else { return shown };
+            queue.take(&Context::from_waker(Waker::noop()), frame.bytes.len(), &mut VecDeque::from([frame.clone()]));
+            shown.push(if frame.missing > 0 {
+                let [text] = frame::payloads(&frame.bytes).collect::<Vec<_>>()[..] else { panic!("one event") };
+                text.to_owned()
+            } else {
+                frame.bytes.len().to_string()
+            });
+        }
+    }
+
+    fn gap(channel: &str, dropped: u32) -> String {
+        format!(r#"{{"event":"fanfare:gap","channel":"{channel}","data":"{{\"dropped\":{dropped}}}"}}"#)
+    }
+
+    #[test]
+    fn a_full_queue_keeps_the_newest_of_each_channel_that_wants_it() {
+        let queue = Queue::new(1000);
+        for len in [101, 102] {
+            queue.push(event("a", len));
+            queue.push(event("b", len + 10));
+            queue.push(frame(len - 60));
+        }
+        queue.push(event("a", 103));
+        queue.push(event("a", 250));
+        assert_eq!(queue.bytes(), 862);
+        queue.push(event("a", 400));
+        let mut busy = VecDeque::from([Frame::default()]);
+        let notices = queue.take(&Context::from_waker(Waker::noop()), 0, &mut busy);
+        assert_eq!(notices, Notices { aside: true, ..Notices::default() });
+        let replaced = |queue: &Queue| -> Vec<(String, u64)> {
+            let aside = queue.take_aside();
+            aside.replaced.iter().map(|(channel, count)| (channel.as_str().to_owned(), *count)).collect()
+        };
+        assert_eq!(replaced(&queue), [("a".to_owned(), 4), ("b".to_owned(), 1)]);
+        // Full again: what the notes said is not forgotten, and not counted twice.
+        queue.push(event("a", 301));
+        assert_eq!(replaced(&queue), [("a".to_owned(), 1)]);
+        let expected = ["41", &gap("b", 1), "112", "42", &gap("a", 5), "301"];
+        assert_eq!(drained(&queue), expected);
+        assert_eq!(queue.bytes(), 0);
+    }
+
+    #[test]
+    fn a_note_grows_with_what_is_missing() {
+        let queue = Queue::new(1000);
+        for _ in 0..50 {
+            queue.push(event("a", 300));
+        }
+        let shown = drained(&queue);
+        let dropped: u64 = queue.take_aside().replaced.values().sum();
+        let kept = shown.iter().filter(|shown| *shown == "300").count() as u64;
+        assert_eq!(dropped + kept, 50);
+        assert_eq!(shown[0], gap("a", u32::try_from(dropped).unwrap()));
+    }
+
+    #[test]
+    fn what_must_stay_still_ends_the_connection() {
+        let queue = Queue::new(1000);
+        for _ in 0..10 {
+            queue.push(frame(80));
+            queue.push(event("a", 30));
+        }
+        assert_eq!(take(&queue, 0).0.ending, Some(Ending::TooSlow));
+    }
+
+    #[test]
+    fn a_slow_reader_of_one_channel_is_never_ended() {
+        let queue = Queue::new(1000);
+        let (mut out, mut read, mut written) = (VecDeque::<Frame>::new(), 0, 0);
+        let cx = Context::from_waker(Waker::noop());
+        for _ in 0..10_000 {
+            queue.push(event("a", 20));
+            // A fifth of what comes can be written.
+            read += 4;
+            let notices = queue.take(&cx, std::mem::take(&mut written), &mut out);
+            assert_eq!(notices.ending, None);
+            if out.front().is_some_and(|frame| frame.bytes.len() <= read) {
+                written = out.pop_front().unwrap().bytes.len();
+                read -= written;
+            }
+            assert!(queue.bytes() <= 1000);
+        }
     }
 
     fn take(queue: &Queue, written: usize) -> (Notices, Vec<usize>) {
@@ -218,7 +444,7 @@ mod tests {
 
     #[test]
     fn keeps_order_and_counts_until_written() {
-        let queue = Queue::new(10);
+        let queue = Queue::new(100);
         queue.push(frame(4));
         queue.push(frame(5));
         assert_eq!(take(&queue, 0), (Notices::default(), vec![4, 5]));
@@ -226,6 +452,20 @@ mod tests {
         assert_eq!(take(&queue, 4).1, [0; 0]);
         queue.push(frame(5));
         assert_eq!(take(&queue, 5), (Notices::default(), vec![5]));
+    }
+
+    #[test]
+    fn a_part_is_handed_over_at_a_time() {
+        let queue = Queue::new(80);
+        for len in [3, 4, 5, 30, 1, 1] {
+            queue.push(frame(len));
+        }
+        assert_eq!(take(&queue, 0).1, [3, 4]);
+        assert_eq!(take(&queue, 7).1, [5]);
+        assert_eq!(take(&queue, 5).1, [30], "larger than a part, so alone");
+        assert_eq!(take(&queue, 30).1, [1, 1]);
+        assert_eq!(take(&queue, 2).1, [0; 0]);
+        assert_eq!(queue.bytes(), 0);
     }
 
     #[test]

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use backbone::Backbone;
 use backbone::registry::Apps;
+use backbone::{Backbone, PublishError, Published};
+use channels::{App, AppId, ChannelName};
+use metering::{AppMeter, Meters};
+use proto::control::TailKind;
 use pusher::Settings;
 use telemetry::{Check, Readiness};
 use tokio::net::{TcpListener, TcpStream};
@@ -25,6 +28,7 @@ use crate::metrics::{Metrics, Refusal};
 use crate::news;
 use crate::occupancy::{Changes, Occupancy};
 use crate::stream::Stream;
+use crate::tail::{Tails, Told};
 use crate::tls::{Tls, TlsError};
 use crate::users::Users;
 use crate::webhooks::Webhooks;
@@ -49,6 +53,7 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) backbone: Backbone,
     pub(crate) apps: Apps,
+    pub(crate) meters: Arc<Meters>,
     pub(crate) connections: Arc<Connections>,
     /// Of the HTTP fallback.
     pub(crate) sessions: Arc<Sessions>,
@@ -57,6 +62,7 @@ pub(crate) struct Shared {
     pub(crate) occupancy: Occupancy,
     pub(crate) users: Arc<Users>,
     pub(crate) webhooks: Arc<Webhooks>,
+    pub(crate) tails: Arc<Tails>,
     pub(crate) metrics: Arc<Metrics>,
     tls: Option<Tls>,
     /// Owns the tasks of all sockets.
@@ -73,6 +79,40 @@ impl Shared {
     /// Whether clients come over TLS.
     pub(crate) fn is_tls(&self) -> bool {
         self.tls.is_some()
+    }
+
+    /// The meter of `app`.
+    pub(crate) fn meter(&self, app: &App) -> Arc<AppMeter> {
+        if let Some(meter) = self.meters.get(&app.id) {
+            return meter;
+        }
+        let meter = self.meters.meter(app);
+        // The settings may be others by now, and nobody could tell a meter that was not there.
+        if let Some(app) = self.apps.get(&app.id) {
+            self.meters.update(&app);
+        }
+        meter
+    }
+
+    /// Tells those who tail `app` how a publish to `channel` ended; `told` says of what.
+    pub(crate) fn tell_published(
+        &self,
+        app: &AppId,
+        channel: &ChannelName,
+        told: Told<'_>,
+        result: &Result<Published, PublishError>,
+    ) {
+        let told = Told { channel: channel.as_str(), ..told };
+        match result {
+            Ok(_) => {
+                let count = self.hub.subscriptions(app, channel);
+                self.tails.tell(app, Told { kind: TailKind::Published, count, ..told });
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                self.tails.tell(app, Told { kind: TailKind::PublishRefused, reason: &reason, ..told });
+            }
+        }
     }
 
     pub(crate) fn session_settings(&self) -> Settings {
@@ -115,10 +155,17 @@ pub struct Edge {
 }
 
 impl Edge {
-    /// An edge over `backbone` for `apps`, which somebody else keeps current. Adds its check to `readiness`.
+    /// An edge over `backbone` for `apps`, which somebody else keeps current, and which `meters` count and limit; who
+    /// ticks those tells the cluster. Adds its check to `readiness`.
     ///
     /// Must be called within a tokio runtime, after the metrics recorder is installed.
-    pub fn new(config: Config, backbone: Backbone, apps: Apps, readiness: Readiness) -> Result<Self, EdgeError> {
+    pub fn new(
+        config: Config,
+        backbone: Backbone,
+        apps: Apps,
+        readiness: Readiness,
+        meters: Arc<Meters>,
+    ) -> Result<Self, EdgeError> {
         let problems = config.problems();
         if !problems.is_empty() {
             return Err(EdgeError::Config(problems));
@@ -132,32 +179,29 @@ impl Edge {
             membership: Membership::new(backbone.clone(), config.lease_ttl),
             changes: Arc::default(),
             news: Arc::default(),
+            occupied: Arc::default(),
+            tails: Arc::default(),
             webhooks: Arc::new(Webhooks::new(&backbone, Arc::clone(&metrics))),
             metrics: Arc::clone(&metrics),
         };
         let hub = Hub::new(&config, parts.clone(), stop.child_token());
-        let Parts { membership, changes, news, webhooks, .. } = parts;
-        let users = Arc::new(Users::new(&backbone, Arc::clone(&changes), Arc::clone(&news)));
-        let occupancy = Occupancy::new(
-            &backbone,
-            Arc::clone(&hub),
-            Arc::clone(&users),
-            Arc::clone(&membership),
-            changes,
-            Arc::clone(&news),
-            config.occupancy_interval,
-        );
+        let users = Arc::new(Users::new(&backbone, Arc::clone(&parts.changes), Arc::clone(&parts.news)));
+        let interval = config.occupancy_interval;
+        let occupancy = Occupancy::new(&parts, Arc::clone(&hub), Arc::clone(&users), Arc::clone(&meters), interval);
+        let Parts { membership, news, webhooks, tails, .. } = parts;
         let shared = Shared {
             connections: Arc::new(Connections::new(config.max_connections)),
             sessions: Arc::default(),
             config,
             backbone,
             apps,
+            meters,
             hub,
             membership,
             occupancy,
             users,
             webhooks,
+            tails,
             metrics,
             tls,
             tasks: TaskTracker::new(),
@@ -167,6 +211,11 @@ impl Edge {
         };
         let check = readiness.check("edge");
         Ok(Self { shared: Arc::new(shared), news, readiness, check, stop })
+    }
+
+    /// What the control plane may ask of it.
+    pub fn host(&self) -> Arc<dyn agent::Host> {
+        Arc::clone(&self.shared) as Arc<dyn agent::Host>
     }
 
     /// Serves `listener` until `shutdown`, then drains and returns: for `drain_grace` new requests are still answered
@@ -315,7 +364,8 @@ async fn greet(shared: Arc<Shared>, socket: TcpStream, address: SocketAddr, plac
         }
     };
     // Boxed: what a WebSocket's task is made of must not carry the size of an HTTP connection.
-    Box::pin(http::serve(shared, stream, accepted, place)).await;
+    let socket = http::Socket::new(accepted, address, place);
+    Box::pin(http::serve(shared, stream, socket)).await;
 }
 
 /// Looks at all connections' deadlines, again and again.
@@ -327,6 +377,7 @@ async fn sweep(shared: Arc<Shared>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
+        shared.tails.sweep();
         let bytes = shared.connections.sweep().await;
         // Exact up to 2^53.
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
@@ -334,17 +385,23 @@ async fn sweep(shared: Arc<Shared>, stop: CancellationToken) {
     }
 }
 
-/// Has connections and channels look at their apps again when those change.
+/// Has meters, connections and channels look at their apps again when those change.
 async fn watch_apps(shared: Arc<Shared>, stop: CancellationToken) {
     let mut changed = shared.apps.changed();
+    let mut metered = shared.apps.snapshot();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             result = changed.changed() => if result.is_err() { return },
         }
+        let before = std::mem::replace(&mut metered, shared.apps.snapshot());
+        let has_changed = |app: &&Arc<App>| before.get(&app.id).is_none_or(|before| !Arc::ptr_eq(before, app));
+        metered.iter().filter(has_changed).for_each(|app| shared.meters.update(app));
         let apps = shared.connections.recheck(&shared.apps);
         if !apps.is_empty() {
             shared.hub.recheck(&apps);
+            let watched = |app: &&AppId| shared.apps.get(app).is_some_and(|app| app.pusher.watchlist);
+            apps.iter().filter(watched).for_each(|app| shared.users.count_all(app));
         }
     }
 }

@@ -65,6 +65,8 @@ pub(crate) struct SignedIn {
     peer: Arc<Peer>,
     user: ClientId,
     watchlist: BTreeSet<ClientId>,
+    /// Whether the cluster was told.
+    counted: bool,
 }
 
 impl Users {
@@ -73,24 +75,36 @@ impl Users {
     }
 
     /// Notes that `peer` is signed in as `user`, and tells it which users of its watchlist are online, now and from now
-    /// on.
+    /// on. The cluster is told if the app's users are `counted`, that is if they can be watched.
     pub(crate) fn sign_in(
         self: &Arc<Self>,
         occupancy: &Occupancy,
         peer: &Arc<Peer>,
         user: ClientId,
         watchlist: Vec<ClientId>,
+        counted: bool,
     ) -> SignedIn {
         // A list may name somebody twice.
         let watchlist: BTreeSet<_> = watchlist.into_iter().collect();
         let mut table = self.table.lock();
         table.signed_in.entry((peer.app.clone(), user.clone())).or_default().push(Arc::clone(peer));
         drop(table);
-        self.count_changed(&peer.app, &user);
+        if counted {
+            self.count_changed(&peer.app, &user);
+        }
         if !watchlist.is_empty() {
             self.watch(occupancy, peer, &watchlist);
         }
-        SignedIn { users: Arc::clone(self), peer: Arc::clone(peer), user, watchlist }
+        SignedIn { users: Arc::clone(self), peer: Arc::clone(peer), user, watchlist, counted }
+    }
+
+    /// Has the cluster told of all who are signed in to `app`, whose users have, or may have, just become watchable. What
+    /// it knows already is not told again.
+    pub(crate) fn count_all(&self, app: &AppId) {
+        let table = self.table.lock();
+        let users: Vec<_> = table.signed_in.keys().filter(|(of, _)| of == app).map(|(_, user)| user.clone()).collect();
+        drop(table);
+        users.iter().for_each(|user| self.count_changed(app, user));
     }
 
     fn watch(&self, occupancy: &Occupancy, peer: &Arc<Peer>, watchlist: &BTreeSet<ClientId>) {
@@ -224,7 +238,7 @@ impl Drop for SignedIn {
     fn drop(&mut self) {
         let app = &self.peer.app;
         let mut table = self.users.table.lock();
-        remove(&mut table.signed_in, (app.clone(), self.user.clone()), |peers| {
+        let gone = remove(&mut table.signed_in, (app.clone(), self.user.clone()), |peers| {
             peers.retain(|peer| !Arc::ptr_eq(peer, &self.peer));
             peers.is_empty()
         });
@@ -235,15 +249,16 @@ impl Drop for SignedIn {
             });
         }
         drop(table);
-        self.users.count_changed(app, &self.user);
+        // The last one in any case: the switch may have been on in between.
+        if gone || self.counted {
+            self.users.count_changed(app, &self.user);
+        }
     }
 }
 
-/// Changes what stands under `key`, and removes it if `is_empty` says so.
-fn remove<T>(map: &mut HashMap<User, T>, key: User, is_empty: impl FnOnce(&mut T) -> bool) {
-    if map.get_mut(&key).is_some_and(is_empty) {
-        map.remove(&key);
-    }
+/// Changes what stands under `key`, and removes it if `is_empty` says so. Whether it did.
+fn remove<T>(map: &mut HashMap<User, T>, key: User, is_empty: impl FnOnce(&mut T) -> bool) -> bool {
+    map.get_mut(&key).is_some_and(is_empty) && map.remove(&key).is_some()
 }
 
 /// The name under which a user's connections are counted. `None` for an id too long for any name, which no session lets

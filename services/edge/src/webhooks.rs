@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backbone::{Backbone, IdempotencyId, Queue};
+use backbone::{Backbone, IdempotencyId, Queue, WEBHOOK_EVENT_FORMAT};
 use bytes::Bytes;
 use channels::{App, AppId, ChannelName, Record, WebhookEvent};
 use parking_lot::Mutex;
@@ -18,9 +18,6 @@ use crate::metrics::Metrics;
 
 /// Misses of one channel within this time are one: clients that come together ask for the same thing.
 const MISS_WINDOW: Duration = Duration::from_secs(3);
-
-/// Format of what is put into the queue.
-const VERSION: u32 = 1;
 
 /// This node's way to the webhooks.
 #[derive(Debug)]
@@ -39,7 +36,7 @@ impl Webhooks {
 
     /// Whether anybody wants to be told of `event` in `channel`.
     pub(crate) fn wanted(app: &App, event: WebhookEvent, channel: &ChannelName) -> bool {
-        app.webhooks.iter().any(|webhook| webhook.wants(event, channel.as_str()))
+        app.tells_webhooks(channel, event) && app.webhooks.iter().any(|webhook| webhook.wants(event, channel.as_str()))
     }
 
     /// Tells of an accepted client event. Returns when that is in the queue, or has failed and is counted: whoever waits
@@ -100,7 +97,7 @@ impl Webhooks {
 
 fn new(app: &App, event: WebhookEvent, channel: &ChannelName) -> wire::WebhookEvent {
     wire::WebhookEvent {
-        version: VERSION,
+        version: WEBHOOK_EVENT_FORMAT,
         app_id: app.id.as_str().to_owned(),
         name: event.name().to_owned(),
         channel: channel.as_str().to_owned(),

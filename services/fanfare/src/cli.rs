@@ -26,14 +26,19 @@ pub(crate) enum Command {
     Dev(Settings),
     /// Run one or more roles of a cluster, or everything in one process
     Run(Settings),
-    /// Create and change apps and keys, through the control plane
+    /// Administer apps, keys and the cluster, through the control plane
     Admin(admin::Command),
     /// Look into the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Sign what applications sign, offline
+    /// Sign and explain what applications sign, offline
     #[command(subcommand)]
     Token(token::Command),
+    /// Print a script that makes a shell complete what is typed
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
 }
 
 /// Ways to look into the configuration.
@@ -55,6 +60,8 @@ pub(crate) enum ConfigCommand {
         #[command(flatten)]
         settings: Settings,
     },
+    /// Print a new cluster key, made of random bits, for cluster.key_file
+    NewKey,
     /// Print the reference of all settings, as Markdown
     Docs,
     /// Print the catalogue of all metrics, as Markdown
@@ -67,7 +74,7 @@ pub(crate) struct Settings {
     /// Configuration file (TOML) [env: FANFARE_CONFIG]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// What to run: edge or control; repeatable, all if absent
+    /// What to run: edge, control or worker; repeatable, all if absent
     #[arg(long, value_name = "ROLE")]
     role: Vec<String>,
     /// Where clients and publishers come in [default: 127.0.0.1:6001]
@@ -82,10 +89,13 @@ pub(crate) struct Settings {
     /// NATS servers, as in nats://a:4222,nats://b:4222; without them the backbone is in memory
     #[arg(long, value_name = "URLS")]
     nats: Option<String>,
+    /// Where to keep what users create, without NATS; not given: in memory
+    #[arg(long, value_name = "DIRECTORY")]
+    data_dir: Option<String>,
     /// Apps to create where they are absent (TOML)
     #[arg(long, value_name = "FILE")]
     seed: Option<String>,
-    /// Any setting by its key; repeatable; `fanfare config docs` lists them
+    /// Any setting by its key, but no secret; repeatable; `fanfare config docs` lists them
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
 }
@@ -113,6 +123,7 @@ impl Settings {
             ("--control-listen", "control.listen", &self.control_listen),
             ("--admin-listen", "admin.listen", &self.admin_listen),
             ("--nats", "nats.urls", &self.nats),
+            ("--data-dir", "data_dir", &self.data_dir),
             ("--seed", "seed", &self.seed),
         ];
         let mut flags = Vec::new();
@@ -153,6 +164,7 @@ mod tests {
             control_listen: Some(String::new()),
             admin_listen: Some(String::new()),
             nats: Some(String::new()),
+            data_dir: Some(String::new()),
             seed: Some(String::new()),
             set: Vec::new(),
         };

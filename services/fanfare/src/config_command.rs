@@ -1,5 +1,7 @@
 //! `fanfare config`: checks, shows and documents settings, and starts nothing.
 
+use backbone::sealing::ClusterKeys;
+
 use crate::cli::ConfigCommand;
 use crate::config::{Mistakes, metrics_page, settings_page, show};
 use crate::print;
@@ -24,6 +26,7 @@ pub(crate) fn run(command: &ConfigCommand) -> Result<(), Mistakes> {
             // Shown first: seeing where a bad value comes from is the point of the command.
             effective.settings()?;
         }
+        ConfigCommand::NewKey => print(&format!("{}\n", ClusterKeys::generate_text())),
         ConfigCommand::Docs => print(&settings_page()),
         ConfigCommand::Metrics => print(&metrics_page()),
     }

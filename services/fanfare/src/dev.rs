@@ -1,13 +1,18 @@
 //! `fanfare dev`: settings that make one process useful at once, and the text that says how to use it.
 
 use std::fmt::Write as _;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
 
 use auth::Signer;
 use channels::{App, Key};
+use control::AdminToken;
 use control::seed::Seed;
 
-use crate::config::{Effective, Mistakes, Role, Settings};
+use crate::config::{Effective, Mistakes, Settings};
+use crate::private_file;
 use crate::token::now_seconds;
 
 /// The app that is there if no seed names others. Its secret is no secret, which is fine on loopback; elsewhere
@@ -19,18 +24,65 @@ const DEMO_BODY: &str = r#"{"name":"greeting","channel":"hello","data":"{\"text\
 
 /// Sets what is different from `fanfare run`, unless somebody said otherwise.
 pub(crate) fn set_defaults(effective: &mut Effective) {
-    effective.set_default("admin.token", control::admin_token().expose());
     // Whoever presses Ctrl-C while developing does not want to wait for load balancers.
     effective.set_default("drain.grace", "0s");
     effective.set_default("drain.duration", "0s");
 }
 
-/// Refuses settings that ask for more than one process.
-pub(crate) fn check(settings: &Settings) -> Result<(), Mistakes> {
-    if !settings.is_in_memory() {
-        return Err(Mistakes::one("fanfare dev keeps everything in memory; with NATS, use fanfare run".to_owned()));
+/// The file with the admin token that was made up because nobody gave one. One beside the data of a data directory stays
+/// with it; one for a process in memory goes with the process.
+#[derive(Debug)]
+pub(crate) struct TokenFile {
+    path: PathBuf,
+    is_temporary: bool,
+}
+
+impl TokenFile {
+    /// Writes a token that was made up, or reads the one that was made up for this data directory before.
+    pub(crate) fn make(data_dir: Option<&Path>, token: AdminToken) -> Result<(Self, AdminToken), Mistakes> {
+        let failed = |path: &Path, error: io::Error| {
+            Mistakes::one(format!("cannot keep an admin token in {}: {error}", path.display()))
+        };
+        let Some(directory) = data_dir else {
+            // Nobody can foresee the name, and so nobody can have made the file.
+            let name = control::admin_token();
+            let path = std::env::temp_dir().join(format!("fanfare-{:.8}.token", name.expose()));
+            private_file::create(&path, token.expose()).map_err(|error| failed(&path, error))?;
+            return Ok((Self { path, is_temporary: true }, token));
+        };
+        let path = directory.join("admin.token");
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|e| failed(&path, e))?;
+        match private_file::create(&path, token.expose()) {
+            Ok(()) => Ok((Self { path, is_temporary: false }, token)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let text = std::fs::read_to_string(&path).map_err(|error| failed(&path, error))?;
+                let token =
+                    AdminToken::new(&text).map_err(|error| Mistakes::one(format!("{}: {error}", path.display())))?;
+                Ok((Self { path, is_temporary: false }, token))
+            }
+            Err(error) => Err(failed(&path, error)),
+        }
     }
-    debug_assert_eq!(settings.roles, Role::ALL, "settings in memory run every role");
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for TokenFile {
+    fn drop(&mut self) {
+        if self.is_temporary {
+            std::fs::remove_file(&self.path).ok();
+        }
+    }
+}
+
+/// Refuses settings that ask for more than one process. Before what else may be missing for that.
+pub(crate) fn check(effective: &Effective) -> Result<(), Mistakes> {
+    if effective.entry("nats.urls").is_some_and(|urls| !urls.text.is_empty()) {
+        return Err(Mistakes::one("fanfare dev is one process by itself; with NATS, use fanfare run".to_owned()));
+    }
     Ok(())
 }
 
@@ -48,15 +100,19 @@ pub(crate) fn demo_seed(settings: &Settings) -> String {
 pub(crate) fn greeting(settings: &Settings, seed: Option<&Seed>) -> String {
     let (scheme, tls) = if settings.tls.cert_file.is_some() { ("https", true) } else { ("http", false) };
     let address = reachable(settings.listen);
+    let kept = match &settings.data_dir {
+        None => "everything in memory".to_owned(),
+        Some(directory) => format!("messages in memory, what you create in {}", directory.display()),
+    };
     let mut text = format!(
-        "\nFanfare is up: every role in this process, everything in memory.\n\n  \
+        "\nFanfare is up: every role in this process, {kept}.\n\n  \
          clients and publishers   {scheme}://{address}\n  \
          control plane (gRPC)     {}\n  \
          health and metrics       http://{}/readyz  /metrics\n",
         settings.control_listen, settings.admin_listen
     );
-    if let Some(token) = &settings.admin_token {
-        line(&mut text, format_args!("  admin token              {}", token.expose()));
+    if let Some(file) = &settings.made_up_token_file {
+        line(&mut text, format_args!("  admin token              in {}", file.display()));
     }
     let app = seed.and_then(|seed| seed.apps().iter().find(|app| app.enabled && !app.keys.is_empty()));
     let Some((app, key)) = app.and_then(|app| Some((app, app.keys.first()?))) else {
@@ -67,7 +123,28 @@ pub(crate) fn greeting(settings: &Settings, seed: Option<&Seed>) -> String {
     line(&mut text, format_args!("  key                      {}", key.name));
     line(&mut text, format_args!("  secret                   {}", key.secret.expose()));
     first_message(&mut text, scheme, tls, address, app, key);
+    administer(&mut text, settings);
+    line(&mut text, format_args!("Ctrl-C ends it, and what it holds in memory.\n"));
     text
+}
+
+/// How to use the control plane, for those who have no token of their own.
+fn administer(text: &mut String, settings: &Settings) {
+    let Some(file) = &settings.made_up_token_file else { return };
+    let scheme = if settings.control.tls.cert_file.is_some() { "https" } else { "http" };
+    let (program, file) = (word(&program()), word(&file.display().to_string()));
+    let address = reachable(settings.control_listen);
+    line(
+        text,
+        format_args!(
+            "Administer:\n\n  {program} admin app list \\\n    --address {scheme}://{address} --token-file {file}\n"
+        ),
+    );
+}
+
+/// How this program was called.
+fn program() -> String {
+    std::env::args().next().unwrap_or_else(|| "fanfare".to_owned())
 }
 
 /// An address that a client on this machine can use, for one that means all of them.
@@ -87,9 +164,8 @@ fn first_message(text: &mut String, scheme: &str, tls: bool, address: SocketAddr
     };
     let path = format!("/apps/{}/events", app.id);
     let query = Signer::from(key).request("POST", &path, &[], DEMO_BODY.as_bytes(), now_seconds());
-    let program = std::env::args().next().unwrap_or_else(|| "fanfare".to_owned());
     let url = word(&format!("{scheme}://{address}{path}?{query}"));
-    let program = word(&program);
+    let program = word(&program());
     let (id, name, secret) = (&app.id, word(key.name.as_str()), word(key.secret.expose()));
     let script_name = script_text(key.name.as_str());
     let options = format!(
@@ -109,8 +185,7 @@ fn first_message(text: &mut String, scheme: &str, tls: bool, address: SocketAddr
              Publish at any time, signing anew:\n\n  \
              BODY='{DEMO_BODY}'\n  \
              curl -H 'Content-Type: application/json' -d \"$BODY\" \"$({program} token sign-request \\\n    \
-             --url {scheme}://{address} --app {id} --key {name} --secret {secret} --body \"$BODY\")\"\n\n\
-             Ctrl-C ends it, and what it holds.\n"
+             --url {scheme}://{address} --app {id} --key {name} --secret {secret} --body \"$BODY\")\"\n"
         ),
     );
 }
@@ -178,11 +253,45 @@ mod tests {
     }
 
     #[test]
+    fn a_made_up_token_is_never_printed() {
+        let (file, token) = TokenFile::make(None, control::admin_token()).unwrap();
+        let settings = Settings {
+            admin_token: Some(token.clone()),
+            made_up_token_file: Some(file.path().to_owned()),
+            ..Settings::default()
+        };
+        let text = greeting(&settings, Some(&Seed::parse(&demo_seed(&settings)).unwrap()));
+        let path = file.path().display().to_string();
+        assert!(
+            text.contains(&format!("admin app list \\\n    --address http://127.0.0.1:6002 --token-file {path}\n"))
+        );
+        assert!(!text.contains(token.expose()));
+        assert_eq!(std::fs::read_to_string(&path).unwrap().trim(), token.expose());
+        drop(file);
+        assert!(!Path::new(&path).exists(), "goes with the process");
+    }
+
+    #[test]
+    fn a_data_directory_keeps_its_token() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("data");
+        let (file, first) = TokenFile::make(Some(&data), control::admin_token()).unwrap();
+        let path = file.path().to_owned();
+        drop(file);
+        let (_file, second) = TokenFile::make(Some(&data), control::admin_token()).unwrap();
+        assert_eq!(first.expose(), second.expose());
+        std::fs::write(&path, "short").unwrap();
+        assert!(
+            TokenFile::make(Some(&data), control::admin_token()).unwrap_err().to_string().contains("admin token must")
+        );
+    }
+
+    #[test]
     fn defaults_give_way_to_what_is_said() {
         let mut effective = Effective::new(&crate::config::Sources::default());
         set_defaults(&mut effective);
-        let settings = effective.settings().unwrap();
-        assert!(settings.edge.drain_grace.is_zero() && settings.admin_token.is_some());
-        check(&settings).unwrap();
+        effective.set_default("admin.token", control::admin_token().expose());
+        check(&effective).unwrap();
+        assert!(effective.settings().unwrap().edge.drain_grace.is_zero());
     }
 }

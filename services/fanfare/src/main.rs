@@ -7,6 +7,7 @@ mod cli;
 mod config;
 mod config_command;
 mod dev;
+mod private_file;
 mod process;
 mod start;
 mod token;
@@ -16,7 +17,7 @@ use std::fmt::Display;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 
 use crate::cli::{Cli, Command};
 
@@ -29,7 +30,17 @@ fn main() -> ExitCode {
         Command::Run(settings) => start::run(&settings),
         Command::Admin(command) => administer(command),
         Command::Config(command) => usage_code(config_command::run(&command)),
-        Command::Token(command) => usage_code(token::run(&command)),
+        Command::Token(command) => match token::run(&command) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(problem) => usage(&problem),
+        },
+        Command::Completion { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "fanfare", &mut script);
+            print(&String::from_utf8_lossy(&script));
+            ExitCode::SUCCESS
+        }
     }
 }
 

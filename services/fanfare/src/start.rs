@@ -6,12 +6,17 @@ use control::seed::Seed;
 
 use crate::cli;
 use crate::config::{Effective, Mistakes, Settings};
+use crate::dev::TokenFile;
 use crate::process::{self, Plan};
 use crate::{dev, usage, with_causes};
 
 /// Everything in one process, for trying things out.
 pub(crate) fn dev(arguments: &cli::Settings) -> ExitCode {
-    finish(dev_plan(arguments))
+    match dev_plan(arguments) {
+        // The token's file is there as long as the process.
+        Ok((plan, _token_file)) => finish(Ok(plan)),
+        Err(mistakes) => finish(Err(mistakes)),
+    }
 }
 
 /// What the settings say.
@@ -19,16 +24,26 @@ pub(crate) fn run(arguments: &cli::Settings) -> ExitCode {
     finish(run_plan(arguments))
 }
 
-fn dev_plan(arguments: &cli::Settings) -> Result<Plan, Mistakes> {
+fn dev_plan(arguments: &cli::Settings) -> Result<(Plan, Option<TokenFile>), Mistakes> {
     let mut effective = arguments.effective()?;
+    dev::check(&effective)?;
     dev::set_defaults(&mut effective);
-    let settings = effective.settings()?;
-    dev::check(&settings)?;
+    let made_up = control::admin_token();
+    effective.set_default("admin.token", made_up.expose());
+    let mut settings = effective.settings()?;
     let seed = match read_seed(&settings)? {
         Some(seed) => seed,
         None => parse_seed("the demo app", &dev::demo_seed(&settings))?,
     };
-    Ok(plan(&effective, settings, Some(seed), Some(dev::greeting)))
+    // Last, so that a mistake leaves no file behind.
+    let mut token_file = None;
+    if settings.admin_token.as_ref().is_some_and(|token| token.expose() == made_up.expose()) {
+        let (file, token) = TokenFile::make(settings.data_dir.as_deref(), made_up)?;
+        settings.admin_token = Some(token);
+        settings.made_up_token_file = Some(file.path().to_owned());
+        token_file = Some(file);
+    }
+    Ok((plan(&effective, settings, Some(seed), Some(dev::greeting)), token_file))
 }
 
 fn run_plan(arguments: &cli::Settings) -> Result<Plan, Mistakes> {

@@ -43,13 +43,14 @@ const ALLOWED: [(&str, &[&str]); 14] = [
 ];
 
 /// Libraries that only these crates may use.
-const CONFINED: [(&str, &[&str]); 6] = [
+const CONFINED: [(&str, &[&str]); 7] = [
     ("async-nats", &["backbone"]),
+    ("redb", &["backbone"]),
     ("tungstenite", &["edge", "loadtest"]),
     ("tonic", &["agent", "control", "fanfare", "proto"]),
-    ("hyper", &["edge", "telemetry", "loadtest", "worker"]),
+    ("hyper", &["control", "edge", "telemetry", "loadtest", "worker"]),
     ("clap", &["fanfare", "loadtest"]),
-    ("rustls", &["edge", "fanfare", "worker"]),
+    ("rustls", &["control", "edge", "fanfare", "worker"]),
 ];
 
 /// Crates that know no runtime, no clock and no socket.

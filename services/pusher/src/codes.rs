@@ -52,6 +52,8 @@ pub enum CloseCode {
     Unauthorized,
     /// 4009: the app's backend terminated the connections of the user it is signed in as.
     Terminated,
+    /// 4009: an operator closed the connection, and does not want it back.
+    ClosedForGood,
     /// 4100: the node is full.
     OverCapacity,
     /// 4100: the connection does not read fast enough. Not 4200: whoever could not keep up gains nothing from coming
@@ -62,6 +64,8 @@ pub enum CloseCode {
     /// 4200: messages of one of its channels may be missing. Stock clients know no other sign of it than a new
     /// connection, on which they subscribe anew.
     Missed,
+    /// 4200: an operator closed the connection, and its client may come back.
+    ClosedForNow,
     /// 4200: the node drains. Stagger it: everybody at once is a stampede.
     Draining,
     /// 4201: silence, even after a ping.
@@ -70,7 +74,7 @@ pub enum CloseCode {
 
 impl CloseCode {
     /// Every reason.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::BrokenRules,
         Self::NotText,
         Self::NotUtf8,
@@ -87,11 +91,13 @@ impl CloseCode {
         Self::OriginNotAllowed,
         Self::Unauthorized,
         Self::Terminated,
+        Self::ClosedForGood,
         Self::OverCapacity,
         Self::TooSlow,
         Self::Unavailable,
         Self::Missed,
         Self::Draining,
+        Self::ClosedForNow,
         Self::PongTimeout,
     ];
 
@@ -123,11 +129,13 @@ impl CloseCode {
             Self::OriginNotAllowed => (4009, "The app takes no connections from this origin"),
             Self::Unauthorized => (4009, "Neither signed in nor subscribed with authorization in time"),
             Self::Terminated => (4009, "The user's connections were terminated"),
+            Self::ClosedForGood => (4009, "Closed by an operator"),
             Self::OverCapacity => (4100, "Over capacity"),
             Self::TooSlow => (4100, "Messages were not read fast enough"),
             Self::Unavailable => (4100, "Temporarily unavailable"),
             Self::Missed => (4200, "Messages may have been missed, reconnect"),
             Self::Draining => (4200, "The server is restarting, reconnect"),
+            Self::ClosedForNow => (4200, "Closed by an operator, reconnect"),
             Self::PongTimeout => (4201, "No pong in time"),
         }
     }
@@ -147,9 +155,10 @@ impl CloseCode {
             | Self::SignInFailed
             | Self::OriginNotAllowed
             | Self::Unauthorized
-            | Self::Terminated => Class::GiveUp,
+            | Self::Terminated
+            | Self::ClosedForGood => Class::GiveUp,
             Self::OverCapacity | Self::TooSlow | Self::Unavailable => Class::BackOff,
-            Self::Missed | Self::Draining | Self::PongTimeout => Class::Reconnect,
+            Self::Missed | Self::Draining | Self::ClosedForNow | Self::PongTimeout => Class::Reconnect,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Before a session: the path and query of an upgrade request, and refusals of it.
 
+use std::borrow::Cow;
+
 use channels::KeyName;
 
 use crate::{CloseCode, Output, frame};
@@ -100,18 +102,49 @@ pub fn select_subprotocol(offers: &str) -> Option<&'static str> {
     })
 }
 
-/// What to send on an upgraded connection that gets no session: for versions 4 and 5 the error as an event, then the
-/// close.
-pub fn reject(code: CloseCode, protocol: Option<ProtocolVersion>) -> Vec<Output> {
-    let mut out = Vec::new();
-    push_close(code, protocol, &mut out);
-    out
+/// What to send on an upgraded connection that gets no session: the error as an event, if there is one, then the close.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    refused: Refused,
+    reason: Cow<'static, str>,
+}
+
+impl From<Refused> for Rejection {
+    fn from(refused: Refused) -> Self {
+        Self { refused, reason: refused.code.reason().into() }
+    }
+}
+
+impl Rejection {
+    /// The same for a reason that says more: at most the 123 bytes that fit into a close frame.
+    pub fn because(refused: Refused, reason: String) -> Self {
+        debug_assert!(reason.len() <= 123, "{reason}");
+        Self { refused, reason: reason.into() }
+    }
+
+    /// For versions 4 and 5: a text frame that says the same.
+    pub fn error(&self) -> Option<String> {
+        error_event(self.refused.code, &self.reason, self.refused.protocol)
+    }
+
+    /// The number in the close frame.
+    pub fn code(&self) -> u16 {
+        self.refused.code.number()
+    }
+
+    /// The text in the close frame.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+}
+
+fn error_event(code: CloseCode, reason: &str, protocol: Option<ProtocolVersion>) -> Option<String> {
+    let tells = protocol.is_some_and(ProtocolVersion::reports_errors_by_event);
+    tells.then(|| frame::error(Some(code.number()), reason))
 }
 
 pub(crate) fn push_close(code: CloseCode, protocol: Option<ProtocolVersion>, out: &mut Vec<Output>) {
-    if protocol.is_some_and(ProtocolVersion::reports_errors_by_event) {
-        out.push(Output::Send(frame::error(Some(code.number()), code.reason())));
-    }
+    out.extend(error_event(code, code.reason(), protocol).map(Output::Send));
     out.push(Output::Close(code));
 }
 
@@ -162,14 +195,24 @@ mod tests {
     #[test]
     fn old_versions_are_told_by_an_event_too() {
         let error = r#"{"event":"pusher:error","data":{"code":4001,"message":"No app has this key"}}"#.to_owned();
-        let close = Output::Close(CloseCode::UnknownKey);
+        let reject = |protocol| Rejection::from(Refused { code: CloseCode::UnknownKey, protocol });
         for version in [ProtocolVersion::V4, ProtocolVersion::V5] {
-            let expected = [Output::Send(error.clone()), close.clone()];
-            assert_eq!(reject(CloseCode::UnknownKey, Some(version)), expected);
+            assert_eq!(reject(Some(version)).error().as_ref(), Some(&error));
         }
         for version in [Some(ProtocolVersion::V6), Some(ProtocolVersion::V7), None] {
-            assert_eq!(reject(CloseCode::UnknownKey, version), std::slice::from_ref(&close));
+            let rejection = reject(version);
+            assert_eq!(rejection.error(), None);
+            assert_eq!((rejection.code(), rejection.reason()), (4001, "No app has this key"));
         }
+    }
+
+    #[test]
+    fn a_rejection_may_say_more() {
+        let refused = Refused { code: CloseCode::OverQuota, protocol: Some(ProtocolVersion::V5) };
+        let rejection = Rejection::because(refused, "quota connections exceeded".to_owned());
+        assert_eq!((rejection.code(), rejection.reason()), (4004, "quota connections exceeded"));
+        let error = r#"{"event":"pusher:error","data":{"code":4004,"message":"quota connections exceeded"}}"#;
+        assert_eq!(rejection.error().as_deref(), Some(error));
     }
 
     #[test]

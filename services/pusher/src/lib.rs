@@ -17,10 +17,12 @@ pub mod xhr;
 
 pub use codes::{Class, CloseCode, ErrorCode};
 pub use encode::encode_record;
-pub use frame::{cache_miss, member_added, member_removed, presence_succeeded, subscription_count, watchlist_events};
-pub use handshake::{Handshake, ProtocolVersion, Refused, parse_handshake, reject, select_subprotocol};
+pub use frame::{
+    cache_miss, gap, member_added, member_removed, presence_succeeded, subscription_count, watchlist_events,
+};
+pub use handshake::{Handshake, ProtocolVersion, Refused, Rejection, parse_handshake, select_subprotocol};
 pub use name::{InvalidName, parse_channel_name};
-pub use session::{Cause, Denied, Input, Output, Session, Settings};
+pub use session::{Cause, Denied, Input, Now, Output, Session, Settings};
 pub use socket_id::{InvalidSocketId, SocketId};
 
 #[cfg(test)]

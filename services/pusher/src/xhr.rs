@@ -6,7 +6,7 @@
 //! Source: pusher-js 8.6.0, `src/core/http/`.
 
 use crate::handshake::parse_handshake;
-use crate::{CloseCode, Handshake, Refused, json};
+use crate::{CloseCode, Handshake, Refused, Rejection, json};
 
 /// Once it has read more UTF-16 units than this from one answer, and nothing behind a line's end, pusher-js drops the
 /// answer and asks anew (`MAX_BUFFER_LENGTH`). What is on its way to it then is lost, so nothing may be.
@@ -107,6 +107,15 @@ impl Lines {
     /// The session is over.
     pub fn close(&mut self, code: CloseCode) {
         self.close_with(code.number(), code.reason());
+    }
+
+    /// There is no session.
+    pub fn reject(&mut self, rejection: &Rejection) {
+        self.open();
+        if let Some(error) = rejection.error() {
+            self.frames([error.as_str()]);
+        }
+        self.close_with(rejection.code(), rejection.reason());
     }
 
     /// Another answer of the same session is still being written; the session stays. The number is that of SockJS, which

@@ -20,5 +20,6 @@ pub use ::metrics::{Counter, Gauge, Histogram};
 pub use crate::catalogue::{Kind, Label, Metric, Values};
 pub use crate::family::{CounterFamily, GaugeFamily, HistogramFamily};
 pub use crate::logging::{Format, InvalidFilter, LogFilter, StartLoggingError, start_logging};
+pub use crate::process::Resources;
 pub use crate::readiness::{Check, CheckReport, Readiness, Report, State};
 pub use crate::recorder::{Exporter, InstallError};

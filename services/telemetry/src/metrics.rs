@@ -65,10 +65,11 @@ const PUBLISH_RESULT: Label = Label {
     ]),
 };
 const HOP: Label = Label { name: "hop", values: Values::OneOf(&["backbone", "fanout", "queue", "total"]) };
-const SLOW_ACTION: Label = Label { name: "action", values: Values::OneOf(&["disconnected"]) };
+const SLOW_ACTION: Label = Label { name: "action", values: Values::OneOf(&["coalesced", "disconnected"]) };
 const DISCARD_REASON: Label = Label {
     name: "reason",
     values: Values::OneOf(&[
+        "coalesced",
         "connection_closed",
         "dead_letters_full",
         "draining",
@@ -94,7 +95,20 @@ const WEBHOOK_RESULT: Label =
 const DEAD_LETTER_REASON: Label =
     Label { name: "reason", values: Values::OneOf(&["forbidden", "given_up", "overflow"]) };
 const INTENTIONAL: Label = Label { name: "intentional", values: Values::OneOf(&["false", "true"]) };
-const QUOTA: Label = Label { name: "quota", values: Values::OneOf(&["client_events", "connections"]) };
+const QUOTA: Label = Label {
+    name: "quota",
+    values: Values::OneOf(&[
+        "channels",
+        "client_events",
+        "connections",
+        "history_bytes",
+        "message_size",
+        "messages_in",
+        "messages_out",
+        "presence_members",
+        "webhooks",
+    ]),
+};
 const VERSION: Label = Label { name: "version", values: Values::Described("the version of this build") };
 
 /// Declares a static family for each row, and the list of all of them.
@@ -158,13 +172,21 @@ catalogue! {
     CONTROL_SNAPSHOT_AGE_SECONDS: GaugeFamily(Kind::Gauge), "fanfare_control_snapshot_age_seconds", "seconds", [],
         "Time since this node's copy of apps and keys was last known to be current.";
     QUOTA_REJECTED: CounterFamily(Kind::Counter), "fanfare_quota_rejected_total", "requests", [QUOTA],
-        "Connections and messages refused because an app's quota was used up.";
+        "What was refused, or for webhooks made to wait, because a quota or a limit of the app was used up.";
     PRESENCE_MEMBERS: GaugeFamily(Kind::Gauge), "fanfare_presence_members", "members", [],
         "Presence members of this node's connections, those included that are about to leave.";
     EDGES_GONE: CounterFamily(Kind::Counter), "fanfare_edges_gone_total", "edges", [],
         "Edges whose lease was seen to end, on purpose or not.";
     EDGE_LIVES: CounterFamily(Kind::Counter), "fanfare_edge_lives_total", "lives", [],
         "How often this edge took a lease: more than once means that the others took it for dead.";
+    CONTROL_LINKS: GaugeFamily(Kind::Gauge), "fanfare_control_links", "streams", [],
+        "Control replicas that this node reports to. Without any, quotas are divided by the live edges.";
+    CONTROL_NODES: GaugeFamily(Kind::Gauge), "fanfare_control_nodes", "nodes", [],
+        "Nodes that report to this control replica.";
+    CONTROL_LEADER: GaugeFamily(Kind::Gauge), "fanfare_control_leader", "boolean", [],
+        "Whether this control replica divides the quotas: 1 on one of a cluster.";
+    USAGE_MINUTES_LOST: CounterFamily(Kind::Counter), "fanfare_usage_minutes_lost_total", "minutes", [],
+        "Minutes of usage that could not be written before memory for them ran out: must stay 0.";
     WORKER_ACTIVE: GaugeFamily(Kind::Gauge), "fanfare_worker_active", "boolean", [],
         "Whether this process is the worker that acts: 1 on one of a cluster.";
     WEBHOOK_EVENTS: CounterFamily(Kind::Counter), "fanfare_webhook_events_total", "events", [WEBHOOK_EVENT],

@@ -11,6 +11,24 @@ use crate::metrics::process::{CPU_SECONDS, MAX_FDS, OPEN_FDS, RESIDENT_MEMORY_BY
 /// Ticks of `/proc/*/stat` in a second. The kernel shows user space 100 on every architecture, whatever its own clock.
 const TICKS_PER_SECOND: f64 = 100.0;
 
+/// What a process takes of its machine.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Resources {
+    /// Resident memory in bytes.
+    pub memory_bytes: u64,
+    /// Processor time used since the process began, in seconds.
+    pub cpu_seconds: f64,
+}
+
+impl Resources {
+    /// Those of this process; `None` where the operating system does not tell them.
+    pub fn of_this_process() -> Option<Self> {
+        let memory_bytes = resident_bytes(&fs::read_to_string("/proc/self/status").ok()?)?;
+        let ticks = cpu_ticks(&fs::read_to_string("/proc/self/stat").ok()?)?;
+        Some(Self { memory_bytes, cpu_seconds: ticks / TICKS_PER_SECOND })
+    }
+}
+
 /// Appends the metrics of this process to `out`.
 pub(crate) fn render(out: &mut String) {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -1,12 +1,10 @@
 //! A webhook event as it comes out of the queue, and as receivers see it.
 
+use backbone::WEBHOOK_EVENT_FORMAT;
 use bytes::Bytes;
 use channels::{AppId, WebhookEvent};
 use prost::Message as _;
 use serde::Serialize;
-
-/// Format of an event in the queue.
-pub(crate) const VERSION: u32 = 1;
 
 /// Why an event cannot be delivered to anybody.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +57,7 @@ impl Event {
     /// Reads what was pushed.
     pub(crate) fn decode(payload: Bytes) -> Result<Self, Unreadable> {
         let wire = proto::backbone::WebhookEvent::decode(payload.clone())?;
-        if wire.version != VERSION {
+        if wire.version != WEBHOOK_EVENT_FORMAT {
             return Err(Unreadable::Version(wire.version));
         }
         let kind = WebhookEvent::parse(&wire.name).ok_or_else(|| Unreadable::Unknown(wire.name.clone()))?;
@@ -117,7 +115,7 @@ mod tests {
     use super::*;
 
     fn event(wire: proto::backbone::WebhookEvent) -> Event {
-        let wire = proto::backbone::WebhookEvent { version: VERSION, app_id: "3301".to_owned(), ..wire };
+        let wire = proto::backbone::WebhookEvent { version: WEBHOOK_EVENT_FORMAT, app_id: "3301".to_owned(), ..wire };
         Event::decode(wire.encode_to_vec().into()).unwrap()
     }
 

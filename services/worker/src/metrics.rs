@@ -1,6 +1,6 @@
 //! The handles on what this crate counts, taken from the catalogue once.
 
-use channels::WebhookEvent;
+use channels::{QuotaKind, WebhookEvent};
 use telemetry::metrics as catalogue;
 use telemetry::{Counter, Gauge, Histogram};
 
@@ -24,6 +24,8 @@ pub(crate) struct Metrics {
     events: Vec<(WebhookEvent, Counter)>,
     pub(crate) waiting: Gauge,
     pub(crate) retries: Counter,
+    /// Requests that wait for their app's quota.
+    pub(crate) paced: Counter,
     pub(crate) delivery_seconds: Histogram,
     delivered: Counter,
     broken: Counter,
@@ -46,6 +48,7 @@ impl Metrics {
             events: WebhookEvent::ALL.into_iter().map(event).collect(),
             waiting: catalogue::WEBHOOK_WAITING.handle(),
             retries: catalogue::WEBHOOK_RETRIES.handle(),
+            paced: catalogue::QUOTA_REJECTED.with([QuotaKind::Webhooks.name()]),
             delivery_seconds: catalogue::WEBHOOK_DELIVERY_SECONDS.handle(),
             delivered: request("delivered"),
             broken: request("broken"),

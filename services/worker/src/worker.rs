@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backbone::registry::Apps;
-use backbone::{Backbone, Bucket, KvError, Lease, LeaseError, WatchEvent};
+use backbone::{Backbone, Tenure};
 use bytes::Bytes;
+use metering::Meters;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -19,10 +20,10 @@ use crate::metrics::Metrics;
 /// Key of the lease whose holder acts.
 const LEASE: &str = "worker";
 
-/// Pause before the backbone is asked again for what it did not answer.
+/// Pause before it competes again after it had to stop.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long the release of the lease may take; after that it lapses by itself.
+/// How long what is just being decided may take to end.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Why a worker cannot be put together.
@@ -41,6 +42,7 @@ pub enum StartError {
 pub struct Worker {
     backbone: Backbone,
     apps: Apps,
+    meters: Arc<Meters>,
     config: Config,
     settings: Arc<Settings>,
     metrics: Arc<Metrics>,
@@ -49,15 +51,15 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker that does nothing until it runs.
-    pub fn new(config: Config, backbone: Backbone, apps: Apps) -> Result<Self, StartError> {
+    /// A worker that does nothing until it runs. `meters` count its requests and say how many there may be.
+    pub fn new(config: Config, backbone: Backbone, apps: Apps, meters: Arc<Meters>) -> Result<Self, StartError> {
         let problems = config.problems();
         if !problems.is_empty() {
             return Err(StartError::Config(problems));
         }
         let settings = Arc::new(Settings::new(&config, trust::connector(config.ca_file.as_deref())?));
         let me = Bytes::from(format!("{:016x}", rand::random::<u64>()));
-        Ok(Self { backbone, apps, config, settings, metrics: Arc::new(Metrics::new()), me })
+        Ok(Self { backbone, apps, meters, config, settings, metrics: Arc::new(Metrics::new()), me })
     }
 
     /// Competes for the lease, and acts while it has it, until `stop`. Then it ends what is under way, as far as
@@ -66,7 +68,7 @@ impl Worker {
         while !stop.is_cancelled() {
             let won = tokio::select! {
                 () = stop.cancelled() => return,
-                won = self.compete() => won,
+                won = self.backbone.win_lease(LEASE, self.me.clone(), self.config.lease_ttl) => won,
             };
             tracing::info!("this worker acts");
             self.metrics.waiting.set(0.0);
@@ -77,56 +79,15 @@ impl Worker {
         }
     }
 
-    /// Waits until the lease is this worker's.
-    async fn compete(&self) -> Held {
-        loop {
-            let asked = Instant::now();
-            match self.backbone.lease(LEASE, self.me.clone(), self.config.lease_ttl).await {
-                Ok(lease) => return Held { lease, ttl: self.config.lease_ttl, until: asked + self.config.lease_ttl },
-                // However the end of the other's lease is learned of, it cannot last for longer unnoticed than this.
-                Err(LeaseError::Held | LeaseError::Lost) => {
-                    match timeout(self.config.lease_ttl, self.vacancy()).await {
-                        Ok(Ok(())) | Err(_) => {}
-                        Ok(Err(error)) => {
-                            tracing::debug!(
-                                error = &error as &dyn std::error::Error,
-                                "cannot watch the worker's lease"
-                            );
-                            sleep(RETRY_PAUSE).await;
-                        }
-                    }
-                }
-                Err(error @ LeaseError::Unavailable(_)) => {
-                    tracing::debug!(error = &error as &dyn std::error::Error, "cannot ask for the worker's lease");
-                    sleep(RETRY_PAUSE).await;
-                }
-            }
-        }
-    }
-
-    /// Waits until nobody holds the lease.
-    async fn vacancy(&self) -> Result<(), KvError> {
-        let mut watch = self.backbone.kv(Bucket::Leases).watch().await?;
-        let mut held = false;
-        loop {
-            match watch.next().await? {
-                WatchEvent::Put(entry) => held |= entry.key == LEASE,
-                WatchEvent::Removed(key) if key == LEASE => return Ok(()),
-                WatchEvent::Current if !held => return Ok(()),
-                WatchEvent::Removed(_) | WatchEvent::Current => {}
-            }
-        }
-    }
-
     /// Decides and delivers until told to stop, or until somebody else does.
-    async fn act(&self, mut held: Held, stop: &CancellationToken) {
+    async fn act(&self, mut tenure: Tenure, stop: &CancellationToken) {
         let decider = Decider::new(&self.backbone, self.apps.clone(), self.config.vacated_grace);
         // Tasks, so that neither keeps the other or the lease waiting. Dropping a set ends its task.
         let (mut deciding, mut delivering) = (JoinSet::new(), JoinSet::new());
         let told = stop.clone();
         deciding.spawn(async move { decider.run(told).await });
-        let (backbone, apps) = (self.backbone.clone(), self.apps.clone());
-        let intake = Intake::new(backbone, apps, Arc::clone(&self.settings), Arc::clone(&self.metrics));
+        let (backbone, apps, meters) = (self.backbone.clone(), self.apps.clone(), Arc::clone(&self.meters));
+        let intake = Intake::new(backbone, apps, meters, Arc::clone(&self.settings), Arc::clone(&self.metrics));
         delivering.spawn(intake.run(stop.clone()));
         let decide = async {
             match deciding.join_next().await {
@@ -137,7 +98,7 @@ impl Worker {
             }
         };
         let stopped = tokio::select! {
-            () = held.keep() => {
+            () = tenure.keep() => {
                 tracing::warn!("lost the worker's lease; stopping at once");
                 false
             }
@@ -160,38 +121,9 @@ impl Worker {
         }
         deciding.shutdown().await;
         delivering.shutdown().await;
-        match timeout(FAREWELL, held.lease.release()).await {
-            Ok(Ok(())) if stopped => tracing::info!("released the worker's lease"),
-            Ok(Ok(()) | Err(LeaseError::Lost | LeaseError::Held)) => {}
-            Ok(Err(LeaseError::Unavailable(_))) | Err(_) => tracing::debug!("the worker's lease will lapse by itself"),
-        }
+        tenure.release().await;
         if !stopped {
             sleep(RETRY_PAUSE).await;
-        }
-    }
-}
-
-/// The lease while it is ours.
-#[derive(Debug)]
-struct Held {
-    lease: Lease,
-    ttl: Duration,
-    /// Until when it is certainly ours, by our own clock.
-    until: Instant,
-}
-
-impl Held {
-    /// Renews the lease again and again; returns when it is lost, or may be by the time that anybody hears of it.
-    async fn keep(&mut self) {
-        let margin = self.ttl / 6;
-        loop {
-            sleep_until((self.until - self.ttl * 3 / 4).max(Instant::now())).await;
-            let asked = Instant::now();
-            match timeout_at(self.until - margin, self.lease.renew()).await {
-                Ok(Ok(())) => self.until = asked + self.ttl,
-                Ok(Err(LeaseError::Unavailable(_))) if Instant::now() + margin < self.until => sleep(margin / 4).await,
-                Ok(Err(LeaseError::Unavailable(_) | LeaseError::Lost | LeaseError::Held)) | Err(_) => return,
-            }
         }
     }
 }

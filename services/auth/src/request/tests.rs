@@ -97,6 +97,21 @@ fn the_window_is_the_apps_both_ways() {
 }
 
 #[test]
+fn a_rotated_secret_signs_until_its_end() {
+    let query = signed("{}");
+    let query = Query::parse(&query).unwrap();
+    let request = SignedRequest { method: "POST", path: PATH, query: &query };
+    let mut app = app();
+    let secret = std::mem::replace(&mut app.keys[0].secret, channels::Secret::new("the new secret").unwrap());
+    let checked = |app: &App| check_request(app, &request, NOW).map(|_| ());
+    assert_eq!(checked(&app), Err(InvalidRequest::BadSignature));
+    for (until_ms, expected) in [(NOW * 1000 + 1, Ok(())), (NOW * 1000, Err(InvalidRequest::BadSignature))] {
+        app.keys[0].previous = Some(channels::PreviousSecret { secret: secret.clone(), until_ms });
+        assert_eq!(checked(&app), expected, "{until_ms}");
+    }
+}
+
+#[test]
 fn every_parameter_is_needed() {
     for name in ["auth_key", "auth_timestamp", "auth_version", "auth_signature"] {
         let query = signed("{}");

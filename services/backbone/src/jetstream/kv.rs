@@ -11,9 +11,9 @@ use async_nats::jetstream::context::{PublishError as NatsError, PublishErrorKind
 use async_nats::jetstream::kv::{self, Operation, Store, WatchErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::StorageType;
-use async_nats::jetstream::{self, Context};
+use async_nats::jetstream::{self, Context, ErrorCode};
 use bytes::Bytes;
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 
 use super::direct::{From, Newest, ReadError, Reader, Stored};
 use crate::config::{Config, StartError};
@@ -26,14 +26,25 @@ const EMPTY_CHECK: Duration = Duration::from_secs(1);
 const LIST_ATTEMPTS: u32 = 5;
 const LIST_PAUSE: Duration = Duration::from_millis(10);
 
+/// Messages that a watch can hold: as many as the server sends before it waits for us (32 MiB), however small. With fewer
+/// a long snapshot overflows, and the library notices that by a silence of 5 seconds.
+pub(super) const WATCH_BUFFER: usize = 1 << 18;
+
+/// How often a write is tried again that came while another one to the same key was under way, and the pause before the
+/// second attempt; it grows with each one.
+const BUSY_ATTEMPTS: u32 = 10;
+const BUSY_PAUSE: Duration = Duration::from_millis(1);
+
 /// Entries in one page of a long listing.
 const LIST_PAGE: usize = 256;
 
 /// One bucket in JetStream.
 #[derive(Clone, Debug)]
 pub struct Kv {
+    /// For writes.
     live: Client,
     context: Context,
+    /// For watches, which want larger buffers than live delivery.
     store: Store,
     reader: Reader,
     marker_ttl: Duration,
@@ -50,6 +61,7 @@ enum Content {
 pub(super) async fn prepare(
     live: &Client,
     context: &Context,
+    watches: &Context,
     config: &Config,
     reader: &Reader,
     bucket: Bucket,
@@ -65,7 +77,7 @@ pub(super) async fn prepare(
         ..kv::Config::default()
     };
     let unreachable = |error: &dyn Error| StartError::Unreachable(format!("bucket {name}: {error}"));
-    let mut store = match context.get_key_value(name).await {
+    let store = match context.get_key_value(name).await {
         Ok(store) => store,
         Err(_) => context.create_key_value(kv_config).await.map_err(|error| unreachable(&error))?,
     };
@@ -81,8 +93,8 @@ pub(super) async fn prepare(
         let upgraded = jetstream::stream::Config { num_replicas: config.replicas, ..current };
         let update = context.update_stream(upgraded).await;
         update.map_err(|error| super::streams::start_error(name, &error))?;
-        store = context.get_key_value(name).await.map_err(|error| unreachable(&error))?;
     }
+    let store = watches.get_key_value(name).await.map_err(|error| unreachable(&error))?;
     let (live, context, reader) = (live.clone(), context.clone(), reader.clone());
     Ok(Kv { live, context, store, reader, marker_ttl: bucket.marker_ttl() })
 }
@@ -177,6 +189,15 @@ impl Kv {
         self.list_by_pages(&filter, least).await
     }
 
+    /// From the leader, which counts the messages of each subject. Markers of removals are among them.
+    pub(crate) async fn keys(&self, prefix: &str) -> Result<Vec<String>, KvError> {
+        let filter = format!("{}{prefix}.>", self.store.prefix);
+        let subjects = self.store.stream.info_with_subjects(filter).await.map_err(unavailable)?;
+        let key = |(subject, _): (String, usize)| subject.strip_prefix(&self.store.prefix).map(str::to_owned);
+        let keys = subjects.map_ok(key).try_collect::<Vec<_>>().await.map_err(unavailable)?;
+        Ok(keys.into_iter().flatten().collect())
+    }
+
     /// Everything that some replica has, and from the leader what that one did not have yet.
     async fn list_by_pages(&self, filter: &str, as_of: u64) -> Result<Listing, KvError> {
         let stream = &self.store.stream_name;
@@ -237,10 +258,21 @@ impl Kv {
         }
         let failed = |error: NatsError| match error.kind() {
             PublishErrorKind::WrongLastSequence => KvError::Conflict,
+            _ if is_busy(&error) => KvError::Conflict,
             _ => unavailable(error),
         };
-        let ack = self.context.send_publish(self.subject(key), message).await.map_err(failed)?;
-        Ok(ack.await.map_err(failed)?.sequence)
+        let mut attempt = 1;
+        loop {
+            let ack = self.context.send_publish(self.subject(key), message.clone()).await.map_err(failed)?;
+            match ack.await {
+                Ok(ack) => return Ok(ack.sequence),
+                Err(error) if is_busy(&error) && attempt < BUSY_ATTEMPTS => {
+                    tokio::time::sleep(BUSY_PAUSE * attempt).await;
+                    attempt += 1;
+                }
+                Err(error) => return Err(failed(error)),
+            }
+        }
     }
 
     pub(crate) async fn watch(&self) -> Result<Watch, KvError> {
@@ -262,6 +294,14 @@ impl Kv {
     fn subject(&self, key: &str) -> String {
         format!("{}{key}", self.store.prefix)
     }
+}
+
+/// Whether a write was refused, and not stored, because another one to the same key is under way. In a cluster the server
+/// cannot tell yet what its outcome is, and says so for a moment even after it has acknowledged it (nats-server 2.15,
+/// `checkMsgHeadersPreClusteredProposal`).
+fn is_busy(error: &NatsError) -> bool {
+    let reason = error.source().and_then(|source| source.downcast_ref::<jetstream::Error>());
+    reason.is_some_and(|reason| reason.error_code() == ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT)
 }
 
 fn unavailable(error: impl Error + Send + Sync + 'static) -> KvError {

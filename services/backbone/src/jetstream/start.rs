@@ -31,16 +31,18 @@ impl JetStream {
         let shards = ShardCount::new(config.shards).map_err(|error| StartError::Refused(error.to_string()))?;
         let (live, ups) = connection::connect(config, nats, "live", config.attach_buffer).await?;
         let (reads, _) = connection::connect(config, nats, "history", MAX_ANSWERS).await?;
+        let (watches, _) = connection::connect(config, nats, "buckets", kv::WATCH_BUFFER).await?;
         let context = ContextBuilder::new()
             .max_ack_inflight(config.publishes_in_flight)
             .backpressure_on_inflight(true)
             .ack_timeout(ACK_TIMEOUT)
             .timeout(ACK_TIMEOUT)
             .build(live.clone());
+        let watches = ContextBuilder::new().timeout(ACK_TIMEOUT).build(watches);
         let reader = Reader::new(reads);
         let mut buckets = Vec::new();
         for bucket in Bucket::ALL {
-            buckets.push((bucket, kv::prepare(&live, &context, config, &reader, bucket).await?));
+            buckets.push((bucket, kv::prepare(&live, &context, &watches, config, &reader, bucket).await?));
             if bucket == Bucket::Meta {
                 // Before anything else is touched.
                 let meta = Kv::JetStream(Box::new(buckets[0].1.clone()));

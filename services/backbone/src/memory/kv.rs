@@ -1,6 +1,7 @@
-//! Buckets in process: the same rules as JetStream's, without the network.
+//! Buckets in process: the same rules as JetStream's, without the network. Those that a data directory keeps change only
+//! through its [`Store`].
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,147 +10,121 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::disk::Store;
+use super::entries::{Entries, Expected, Write};
 use crate::kv::{Entry, KvError, Listing, WatchEvent};
 
 /// One bucket in this process.
 #[derive(Clone, Debug)]
 pub struct Kv {
-    bucket: Arc<Mutex<BucketState>>,
+    shared: Arc<Shared>,
+    /// What keeps the bucket, and its number there, if anything does. Then only that changes the bucket.
+    store: Option<(Arc<Store>, usize)>,
+}
+
+/// A bucket's content and who waits for it to change.
+#[derive(Debug)]
+pub(super) struct Shared {
+    entries: Mutex<Entries>,
     /// The newest revision; wakes watchers.
-    changed: Arc<watch::Sender<u64>>,
+    changed: watch::Sender<u64>,
 }
 
-#[derive(Debug)]
-struct BucketState {
-    /// How long the marker of a removed key or lapsed lease stays, for watchers that have not looked yet.
-    marker_ttl: Duration,
-    revision: u64,
-    keys: BTreeMap<String, Slot>,
-    /// The keys by their revisions: what is new is at the end.
-    revisions: BTreeMap<u64, String>,
-    /// The keys that expire, by when.
-    deadlines: BTreeSet<(Instant, String)>,
-}
-
-#[derive(Debug)]
-struct Slot {
-    /// `None` once removed. Kept for a while so that a watcher that was behind learns of the removal.
-    value: Option<Bytes>,
-    revision: u64,
-    /// When a value lapses, or the marker of a removal goes.
-    expires: Option<Instant>,
-}
-
-impl BucketState {
-    /// Removes what has lapsed by `now`.
-    fn expire(&mut self, now: Instant) {
-        while let Some((at, key)) = self.deadlines.first().filter(|(at, _)| *at <= now) {
-            let (at, key) = (*at, key.clone());
-            if self.current(&key).is_some() {
-                self.remove(&key);
-            } else {
-                self.forget(&key);
-                self.deadlines.remove(&(at, key));
-            }
-        }
+impl Shared {
+    pub(super) fn new(entries: Entries) -> Self {
+        let changed = watch::Sender::new(entries.revision());
+        Self { entries: Mutex::new(entries), changed }
     }
 
-    fn remove(&mut self, key: &str) -> u64 {
-        self.set(key, None, Some(Instant::now() + self.marker_ttl))
-    }
-
-    fn set(&mut self, key: &str, value: Option<Bytes>, expires: Option<Instant>) -> u64 {
-        self.forget(key);
-        self.revision += 1;
-        self.revisions.insert(self.revision, key.to_owned());
-        self.deadlines.extend(expires.map(|at| (at, key.to_owned())));
-        self.keys.insert(key.to_owned(), Slot { value, revision: self.revision, expires });
-        self.revision
-    }
-
-    fn forget(&mut self, key: &str) {
-        let Some(slot) = self.keys.remove(key) else { return };
-        self.revisions.remove(&slot.revision);
-        if let Some(at) = slot.expires {
-            self.deadlines.remove(&(at, key.to_owned()));
-        }
-    }
-
-    fn current(&self, key: &str) -> Option<&Slot> {
-        self.keys.get(key).filter(|slot| slot.value.is_some())
+    pub(super) fn with<T>(&self, change: impl FnOnce(&mut Entries) -> T) -> T {
+        let mut entries = self.entries.lock();
+        let result = change(&mut entries);
+        let revision = entries.revision();
+        drop(entries);
+        self.changed.send_if_modified(|seen| std::mem::replace(seen, revision) != revision);
+        result
     }
 }
 
 impl Kv {
     /// An empty bucket, in which the marker of a removed key stays for `marker_ttl`.
     pub(super) fn new(marker_ttl: Duration) -> Self {
-        let bucket = BucketState {
-            marker_ttl,
-            revision: 0,
-            keys: BTreeMap::new(),
-            revisions: BTreeMap::new(),
-            deadlines: BTreeSet::new(),
-        };
-        Self { bucket: Arc::new(Mutex::new(bucket)), changed: Arc::new(watch::channel(0).0) }
+        Self { shared: Arc::new(Shared::new(Entries::new(marker_ttl))), store: None }
     }
 
-    fn with<T>(&self, change: impl FnOnce(&mut BucketState) -> T) -> T {
-        let mut bucket = self.bucket.lock();
-        bucket.expire(Instant::now());
-        let result = change(&mut bucket);
-        let revision = bucket.revision;
-        drop(bucket);
-        self.changed.send_if_modified(|seen| std::mem::replace(seen, revision) != revision);
-        result
+    /// The bucket that `store` keeps under the number `index`.
+    pub(super) fn stored(shared: Arc<Shared>, store: Arc<Store>, index: usize) -> Self {
+        Self { shared, store: Some((store, index)) }
+    }
+
+    /// Reads at a time by which what has lapsed is either gone or to be passed over ([`Slot::at`]).
+    ///
+    /// [`Slot::at`]: super::entries::Slot::at
+    fn read<T>(&self, read: impl FnOnce(&Entries, Instant) -> T) -> T {
+        let now = Instant::now();
+        self.shared.with(|entries| {
+            if self.store.is_none() {
+                entries.expire(now);
+            }
+            read(entries, now)
+        })
+    }
+
+    async fn write(&self, write: Write) -> Result<u64, KvError> {
+        match &self.store {
+            Some((store, index)) => store.write(*index, write).await,
+            None => self.shared.with(|entries| entries.write(write, Instant::now())),
+        }
+    }
+
+    async fn set(&self, key: &str, value: Bytes, expected: Expected, ttl: Option<Duration>) -> Result<u64, KvError> {
+        self.write(Write { key: key.to_owned(), value: Some(value), expected, ttl }).await
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<Entry> {
-        self.with(|bucket| {
-            let slot = bucket.current(key)?;
-            Some(Entry { key: key.to_owned(), value: slot.value.clone()?, revision: slot.revision })
+        self.read(|entries, now| {
+            let slot = entries.slot(key)?;
+            Some(Entry { key: key.to_owned(), value: slot.at(now)?.clone(), revision: slot.revision })
         })
     }
 
     pub(crate) fn revision(&self, key: &str) -> Option<u64> {
-        self.with(|bucket| bucket.keys.get(key).map(|slot| slot.revision))
+        self.read(|entries, _| entries.slot(key).map(|slot| slot.revision))
     }
 
-    pub(crate) fn create(&self, key: &str, value: Bytes) -> Result<u64, KvError> {
-        self.create_expiring(key, value, None)
+    pub(crate) async fn create(&self, key: &str, value: Bytes) -> Result<u64, KvError> {
+        self.set(key, value, Expected::Nothing, None).await
     }
 
-    pub(crate) fn create_expiring(&self, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<u64, KvError> {
-        let expires = ttl.map(|ttl| Instant::now() + ttl);
-        self.with(|bucket| match bucket.current(key) {
-            Some(_) => Err(KvError::Exists),
-            None => Ok(bucket.set(key, Some(value), expires)),
-        })
+    pub(crate) async fn create_expiring(&self, key: &str, value: Bytes, ttl: Duration) -> Result<u64, KvError> {
+        self.set(key, value, Expected::Nothing, Some(ttl)).await
     }
 
-    pub(crate) fn update(&self, key: &str, value: Bytes, revision: u64) -> Result<u64, KvError> {
-        self.update_expiring(key, value, revision, None)
+    pub(crate) async fn update(&self, key: &str, value: Bytes, revision: u64) -> Result<u64, KvError> {
+        self.set(key, value, Expected::Revision(revision), None).await
     }
 
-    pub(crate) fn update_expiring(
+    pub(crate) async fn update_expiring(
         &self,
         key: &str,
         value: Bytes,
         revision: u64,
-        ttl: Option<Duration>,
+        ttl: Duration,
     ) -> Result<u64, KvError> {
-        let expires = ttl.map(|ttl| Instant::now() + ttl);
-        self.with(|bucket| match bucket.current(key) {
-            Some(slot) if slot.revision == revision => Ok(bucket.set(key, Some(value), expires)),
-            Some(_) | None => Err(KvError::Conflict),
-        })
+        self.set(key, value, Expected::Revision(revision), Some(ttl)).await
     }
 
-    pub(crate) fn put(&self, key: &str, value: Bytes) -> u64 {
-        self.with(|bucket| bucket.set(key, Some(value), None))
+    pub(crate) async fn put(&self, key: &str, value: Bytes) -> Result<u64, KvError> {
+        self.set(key, value, Expected::Anything, None).await
     }
 
-    pub(crate) fn put_expiring(&self, key: &str, value: Bytes, ttl: Duration) -> u64 {
-        self.with(|bucket| bucket.set(key, Some(value), Some(Instant::now() + ttl)))
+    pub(crate) async fn put_expiring(&self, key: &str, value: Bytes, ttl: Duration) -> Result<u64, KvError> {
+        self.set(key, value, Expected::Anything, Some(ttl)).await
+    }
+
+    pub(crate) async fn remove(&self, key: &str, revision: Option<u64>) -> Result<u64, KvError> {
+        let expected = revision.map_or(Expected::Anything, Expected::Revision);
+        self.write(Write { key: key.to_owned(), value: None, expected, ttl: None }).await
     }
 
     pub(crate) fn list(&self, prefix: &str) -> Listing {
@@ -161,28 +136,19 @@ impl Kv {
             let begins = prefix.split('.').all(|part| parts.next().is_some_and(|own| part == "*" || part == own));
             begins && parts.next().is_some()
         };
-        self.with(|bucket| {
-            let range = bucket.keys.range(alike.to_owned()..).take_while(|(key, _)| key.starts_with(alike));
+        self.read(|entries, now| {
+            let range = entries.starting_at(alike).take_while(|(key, _)| key.starts_with(alike));
             let within = range.filter(|(key, _)| matches(key));
-            let entry = |(key, slot): (&String, &Slot)| {
-                Some(Entry { key: key.clone(), value: slot.value.clone()?, revision: slot.revision })
-            };
-            Listing { as_of: bucket.revision, entries: within.filter_map(entry).collect() }
-        })
-    }
-
-    pub(crate) fn remove(&self, key: &str, revision: Option<u64>) -> Result<u64, KvError> {
-        self.with(|bucket| {
-            let current = bucket.current(key).map(|slot| slot.revision);
-            if revision.is_some() && revision != current {
-                return Err(KvError::Conflict);
-            }
-            Ok(if current.is_some() { bucket.remove(key) } else { bucket.revision })
+            let entry = within.filter_map(|(key, slot)| {
+                Some(Entry { key: key.clone(), value: slot.at(now)?.clone(), revision: slot.revision })
+            });
+            Listing { as_of: entries.revision(), entries: entry.collect() }
         })
     }
 
     pub(crate) fn watch(&self) -> Watch {
-        Watch { kv: self.clone(), changed: self.changed.subscribe(), seen: 0, pending: VecDeque::new(), current: false }
+        let changed = self.shared.changed.subscribe();
+        Watch { kv: self.clone(), changed, seen: 0, pending: VecDeque::new(), current: false }
     }
 }
 
@@ -221,28 +187,30 @@ impl Watch {
         }
     }
 
-    /// Queues what is new; gives the time at which the next lease lapses.
+    /// Queues what is new; gives the time at which to look again even if nothing changes.
     fn collect(&mut self) -> Option<Instant> {
         let Self { kv, seen, pending, current, .. } = self;
-        kv.with(|bucket| {
-            let newer = bucket.revisions.range(*seen + 1..).filter_map(|(_, key)| bucket.keys.get_key_value(key));
-            for (key, slot) in newer {
-                match &slot.value {
-                    Some(value) => pending.push_back(WatchEvent::Put(Entry {
+        kv.read(|entries, now| {
+            for (key, slot) in entries.since(*seen) {
+                match (&slot.value, slot.at(now)) {
+                    (Some(_), Some(value)) => pending.push_back(WatchEvent::Put(Entry {
                         key: key.clone(),
                         value: value.clone(),
                         revision: slot.revision,
                     })),
+                    // Lapsed: its removal is about to be told.
+                    (Some(_), None) => {}
                     // A key removed before the watch began was never told, so its removal is no news.
-                    None if *current => pending.push_back(WatchEvent::Removed(key.clone())),
-                    None => {}
+                    (None, _) if *current => pending.push_back(WatchEvent::Removed(key.clone())),
+                    (None, _) => {}
                 }
             }
-            *seen = bucket.revision;
+            *seen = entries.revision();
             if !std::mem::replace(current, true) {
                 pending.push_back(WatchEvent::Current);
             }
-            bucket.deadlines.first().map(|(at, _)| *at)
+            // A store tells of what lapses when it has written that down.
+            if kv.store.is_some() { None } else { entries.next_deadline() }
         })
     }
 }

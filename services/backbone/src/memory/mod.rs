@@ -1,11 +1,15 @@
-//! The backbone in one process: the same promises, kept by a log per channel.
+//! The backbone in one process: the same promises, kept by a log per channel. With a data directory, what its users
+//! created outlives the process; messages, presence and all that is told between processes do not.
 
 mod attachment;
+mod disk;
+mod entries;
 mod kv;
 mod log;
 mod queue;
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -16,10 +20,11 @@ pub use attachment::Attachment;
 pub use kv::{Kv, Watch};
 pub use queue::{Consumer, Item, Queue};
 
-use crate::config::Config;
+use crate::config::{Config, StartError};
 use crate::history::{History, HistoryError, HistoryQuery};
 use crate::kv::Bucket;
 use crate::publish::{Publish, PublishError, Published};
+use disk::Store;
 use log::{Channel, Limits};
 
 /// Largest record in bytes of payload: what a NATS server with default settings takes, so that an app does not outgrow
@@ -41,19 +46,41 @@ struct Shared {
     channels: Mutex<HashMap<(AppId, ChannelName), Arc<Channel>>>,
     buckets: [Kv; Bucket::ALL.len()],
     webhook_queue: Queue,
+    /// What keeps the durable buckets, if anything does.
+    store: Option<Arc<Store>>,
 }
 
 impl Memory {
     pub(crate) fn new(config: &Config) -> Self {
+        Self::with(config, Bucket::ALL.map(|bucket| Kv::new(bucket.marker_ttl())), None)
+    }
+
+    /// One that keeps its durable buckets in `data_dir`.
+    pub(crate) fn open(config: &Config, data_dir: &Path) -> Result<Self, StartError> {
+        let durable: Vec<Bucket> = Bucket::ALL.into_iter().filter(|bucket| bucket.is_durable()).collect();
+        let (store, content) = Store::open(data_dir, &durable)?;
+        let buckets = Bucket::ALL.map(|bucket| match durable.iter().position(|each| *each == bucket) {
+            Some(index) => Kv::stored(Arc::clone(&content[index]), Arc::clone(&store), index),
+            None => Kv::new(bucket.marker_ttl()),
+        });
+        Ok(Self::with(config, buckets, Some(store)))
+    }
+
+    fn with(config: &Config, buckets: [Kv; Bucket::ALL.len()], store: Option<Arc<Store>>) -> Self {
         let shared = Shared {
             config: config.clone(),
             epoch: Epoch::new(rand::random()),
             sequences: Arc::default(),
             channels: Mutex::default(),
-            buckets: Bucket::ALL.map(|bucket| Kv::new(bucket.marker_ttl())),
+            buckets,
             webhook_queue: Queue::new(config.webhook_queue_bytes),
+            store,
         };
         Self { shared: Arc::new(shared) }
+    }
+
+    pub(crate) fn failure(&self) -> Option<&str> {
+        self.shared.store.as_ref()?.failure()
     }
 
     pub(crate) fn kv(&self, bucket: Bucket) -> Kv {

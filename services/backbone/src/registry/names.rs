@@ -72,7 +72,8 @@ impl Registry {
     async fn fence(&self, owner: &AppId, name: &KeyName) -> Result<Result<(), KvError>, RegistryError> {
         let Some(entry) = self.apps.get(&app_entry(owner)).await? else { return Ok(Ok(())) };
         // An app that cannot be read may well use the name.
-        let in_use = stored::decode(owner, &entry.value, entry.revision).map_or(true, |app| app.has_key(name));
+        let in_use =
+            stored::decode(owner, &entry.value, entry.revision, &self.keys).map_or(true, |app| app.has_key(name));
         if in_use {
             return Err(RegistryError::KeyTaken { name: name.clone(), owner: owner.clone() });
         }
@@ -113,7 +114,7 @@ pub(super) fn claim_entry(name: &KeyName) -> String {
     key
 }
 
-fn encode(owner: &AppId) -> Bytes {
+pub(super) fn encode(owner: &AppId) -> Bytes {
     KeyOwner { version: VERSION, app_id: owner.as_str().to_owned() }.encode_to_vec().into()
 }
 

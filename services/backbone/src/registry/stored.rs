@@ -2,31 +2,41 @@
 //!
 //! Reading is strict. What this process does not fully understand it refuses, since a half-understood app is one that
 //! serves somebody it should not.
+//!
+//! Secrets are sealed, each as that of its own key or header, so that none can be moved to where somebody else may use
+//! it. Apps of format 1, in which they were not, are read; what is written is format 2.
 
-use std::collections::HashSet;
-use std::time::Duration;
+use std::collections::{BTreeSet, HashSet};
 
 use bytes::Bytes;
 use channels::{
-    App, AppId, Capability, DEFAULT_RETENTION, InvalidAppId, InvalidCapability, InvalidKeyName, InvalidNamespaces,
-    InvalidOriginPattern, InvalidWebhook, Key, KeyName, Namespace, Namespaces, Quota, Secret, Tier,
+    App, AppId, InvalidAppId, InvalidCapability, InvalidKeyName, InvalidNamespaces, InvalidOriginPattern,
+    InvalidWebhook, KeyName, Namespaces,
 };
 use prost::Message as _;
-use proto::backbone::{StoredApp, stored_app};
+use proto::backbone::StoredApp;
 
 use super::{RegisteredApp, RevokedKey};
+use crate::sealing::{ClusterKeyId, ClusterKeys, Context, OpenError, sealed_by};
 
+mod keys;
+mod namespaces;
 mod settings;
 mod webhooks;
 
+pub(super) use keys::{key, read_key};
+
 /// The newest format that this process reads, and the one it writes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+
+/// The format in which secrets were not sealed yet.
+const PLAIN: u32 = 1;
 
 /// Why a stored app cannot be used. Never holds a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
     /// Written by a version of Fanfare that this one does not know.
-    #[error("it is stored in format {0} and this process knows only format {VERSION}; a newer fanfare wrote it")]
+    #[error("it is stored in format {0} and this process knows only those up to {VERSION}; a newer fanfare wrote it")]
     Format(u32),
     /// Not protobuf.
     #[error("it is damaged")]
@@ -43,6 +53,27 @@ pub enum Unreadable {
     /// An active key that anybody could sign with.
     #[error("its key {0} has no secret")]
     NoSecret(KeyName),
+    /// A secret that cannot be opened here.
+    #[error("the secret of its key {key} cannot be opened: {source}")]
+    Secret {
+        /// The key.
+        key: KeyName,
+        /// Why not.
+        source: OpenError,
+    },
+    /// A header of a webhook that cannot be opened here.
+    #[error("the header {header} of its webhook {webhook} cannot be opened: {source}")]
+    Header {
+        /// The webhook.
+        webhook: String,
+        /// The header's name.
+        header: String,
+        /// Why not.
+        source: OpenError,
+    },
+    /// What is remembered of a create cannot be opened here.
+    #[error("the request that made it cannot be opened: {0}")]
+    Request(OpenError),
     /// Two keys of one name.
     #[error("it has two keys called {0}")]
     DuplicateKey(KeyName),
@@ -52,6 +83,9 @@ pub enum Unreadable {
     /// A tier that this process does not know.
     #[error("a namespace has the unknown tier {0}")]
     Tier(i32),
+    /// A policy for slow consumers that this process does not know.
+    #[error("a namespace has the unknown policy {0} for slow consumers")]
+    SlowConsumers(i32),
     /// An origin that is none.
     #[error("it allows an invalid origin")]
     Origin(#[from] InvalidOriginPattern),
@@ -69,111 +103,138 @@ pub enum Unreadable {
     DuplicateWebhook(String),
 }
 
+/// Seals and opens the secrets of one app.
+pub(super) struct Seal<'a> {
+    keys: &'a ClusterKeys,
+    app: &'a AppId,
+    /// The format of what is opened.
+    version: u32,
+}
+
+impl<'a> Seal<'a> {
+    /// For writing, and for what this version of Fanfare has written.
+    pub(super) fn new(keys: &'a ClusterKeys, app: &'a AppId) -> Self {
+        Self { keys, app, version: VERSION }
+    }
+
+    fn seal(&self, kind: &str, names: &[&str], secret: &str) -> Bytes {
+        self.keys.seal(&self.context(kind, names), secret.as_bytes()).into()
+    }
+
+    /// The secret, from whichever of the two is that of the format.
+    fn open(&self, kind: &str, names: &[&str], plain: String, sealed: &[u8]) -> Result<String, OpenError> {
+        if self.version == PLAIN {
+            return Ok(plain);
+        }
+        let secret = self.keys.open(&self.context(kind, names), sealed)?;
+        // Only texts are sealed.
+        String::from_utf8(secret).map_err(|_| OpenError::Broken)
+    }
+
+    fn context(&self, kind: &str, names: &[&str]) -> Context {
+        Context::new(kind, &[&[self.app.as_str()], names].concat())
+    }
+}
+
 /// The bytes to store for `app`. The revision is not part of them.
-pub(super) fn encode(app: &RegisteredApp) -> Bytes {
-    let RegisteredApp { app, revoked, created_ms, revision: _ } = app;
-    let active = app.keys.iter().map(|key| stored_app::StoredKey {
-        name: key.name.as_str().to_owned(),
-        secret: key.secret.expose().to_owned(),
-        capability: grants(&key.capability),
-        created_ms: key.created_ms,
-        revoked_ms: 0,
-    });
-    let revoked = revoked.iter().map(|key| stored_app::StoredKey {
-        name: key.name.as_str().to_owned(),
-        secret: String::new(),
-        capability: grants(&key.capability),
-        created_ms: key.created_ms,
-        // 0 means active.
-        revoked_ms: key.revoked_ms.max(1),
-    });
-    let mut keys: Vec<_> = active.chain(revoked).collect();
-    keys.sort_by_key(|key| key.created_ms);
-    let stored = StoredApp {
+pub(super) fn encode(app: &RegisteredApp, keys: &ClusterKeys) -> Bytes {
+    form(app, keys).encode_to_vec().into()
+}
+
+/// What is stored for `app`.
+pub(super) fn form(app: &RegisteredApp, keys: &ClusterKeys) -> StoredApp {
+    let RegisteredApp { app, revoked, created_ms, revision: _, made_by } = app;
+    let seal = Seal::new(keys, &app.id);
+    let mut stored_keys: Vec<_> = app.keys.iter().map(|of| key(of, &seal)).collect();
+    stored_keys.extend(revoked.iter().map(keys::revoked));
+    stored_keys.sort_by_key(|key| key.created_ms);
+    StoredApp {
         version: VERSION,
         id: app.id.as_str().to_owned(),
         name: app.name.clone(),
         enabled: app.enabled,
-        keys,
+        keys: stored_keys,
         pusher: Some(settings::pusher(&app.pusher)),
-        quota: Some(stored_app::Quota { connections: app.quota.connections }),
-        namespaces: app.namespaces.iter().map(namespace).collect(),
+        quota: Some(settings::quota(&app.quota)),
+        namespaces: app.namespaces.iter().map(namespaces::namespace).collect(),
         limits: Some(settings::limits(&app.limits)),
         created_ms: *created_ms,
-        webhooks: app.webhooks.iter().map(webhooks::webhook).collect(),
-    };
-    stored.encode_to_vec().into()
+        webhooks: app.webhooks.iter().map(|of| webhooks::webhook(of, &seal)).collect(),
+        made_by: made_by.clone(),
+    }
 }
 
 /// Reads what is stored for the app `id` at `revision`.
-pub(super) fn decode(id: &AppId, value: &[u8], revision: u64) -> Result<RegisteredApp, Unreadable> {
-    let stored = StoredApp::decode(value)?;
-    if stored.version != VERSION {
-        return Err(Unreadable::Format(stored.version));
-    }
+pub(super) fn decode(id: &AppId, value: &[u8], revision: u64, keys: &ClusterKeys) -> Result<RegisteredApp, Unreadable> {
+    read(id, StoredApp::decode(value)?, revision, keys)
+}
+
+/// Reads `stored`, which is to be the app `id`.
+pub(super) fn read(
+    id: &AppId,
+    stored: StoredApp,
+    revision: u64,
+    keys: &ClusterKeys,
+) -> Result<RegisteredApp, Unreadable> {
+    check_version(stored.version)?;
     if stored.id != id.as_str() {
         return Err(Unreadable::Misplaced(stored.id));
     }
+    let seal = Seal { keys, app: id, version: stored.version };
     let mut names = HashSet::new();
-    let mut keys = Vec::new();
+    let mut active = Vec::new();
     let mut revoked = Vec::new();
     for key in stored.keys {
         let name = KeyName::new(&key.name)?;
         if !names.insert(name.clone()) {
             return Err(Unreadable::DuplicateKey(name));
         }
-        let capability = Capability::new(key.capability.into_iter().map(|grant| (grant.resource, grant.operations)))?;
-        let created_ms = key.created_ms;
         if key.revoked_ms == 0 {
-            let secret = Secret::new(&key.secret).ok_or_else(|| Unreadable::NoSecret(name.clone()))?;
-            keys.push(Key { name, secret, previous: None, capability, created_ms });
+            active.push(read_key(name, key, &seal)?);
         } else {
-            revoked.push(RevokedKey { name, capability, created_ms, revoked_ms: key.revoked_ms });
+            let capability = keys::read_capability(key.capability)?;
+            let (created_ms, revoked_ms) = (key.created_ms, key.revoked_ms);
+            revoked.push(RevokedKey { name, capability, created_ms, revoked_ms });
         }
     }
-    let namespaces = stored.namespaces.into_iter().map(read_namespace).collect::<Result<_, _>>()?;
+    let rules = stored.namespaces.into_iter().map(namespaces::read).collect::<Result<_, _>>()?;
     let app = App {
         id: id.clone(),
         name: stored.name,
         enabled: stored.enabled,
-        keys,
+        keys: active,
         pusher: settings::read_pusher(stored.pusher.unwrap_or_default())?,
         limits: settings::read_limits(stored.limits.unwrap_or_default()),
-        quota: Quota { connections: stored.quota.unwrap_or_default().connections, ..Quota::default() },
-        namespaces: Namespaces::new(namespaces)?,
-        webhooks: webhooks::read(stored.webhooks)?,
+        quota: settings::read_quota(stored.quota.unwrap_or_default()),
+        namespaces: Namespaces::new(rules)?,
+        webhooks: webhooks::read(stored.webhooks, &seal)?,
     };
-    Ok(RegisteredApp { app, revoked, created_ms: stored.created_ms, revision })
+    Ok(RegisteredApp { app, revoked, created_ms: stored.created_ms, revision, made_by: stored.made_by })
 }
 
-fn grants(capability: &Capability) -> Vec<stored_app::Grant> {
-    let grant = |(resource, operations): (&str, Vec<&str>)| stored_app::Grant {
-        resource: resource.to_owned(),
-        operations: operations.into_iter().map(str::to_owned).collect(),
-    };
-    capability.iter().map(grant).collect()
+fn check_version(version: u32) -> Result<(), Unreadable> {
+    if (PLAIN..=VERSION).contains(&version) { Ok(()) } else { Err(Unreadable::Format(version)) }
 }
 
-fn namespace(rule: &Namespace) -> stored_app::Namespace {
-    let (tier, retention) = match rule.tier {
-        Tier::Ephemeral => (stored_app::Tier::Ephemeral, Duration::ZERO),
-        Tier::Recoverable => (stored_app::Tier::Recoverable, Duration::ZERO),
-        Tier::Persistent { retention } => (stored_app::Tier::Persistent, retention),
-    };
-    stored_app::Namespace { prefix: rule.prefix.clone(), tier: tier.into(), retention_seconds: retention.as_secs() }
+/// How the secrets of a stored app are kept.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Kept {
+    /// Whether it is of a format in which they were not sealed.
+    pub(super) plain: bool,
+    /// The cluster keys that they are sealed with.
+    pub(super) sealed_by: BTreeSet<ClusterKeyId>,
+    /// When the first of those that were replaced expires.
+    pub(super) expires_ms: Option<u64>,
 }
 
-fn read_namespace(stored: stored_app::Namespace) -> Result<Namespace, Unreadable> {
-    let tier = match stored_app::Tier::try_from(stored.tier) {
-        Ok(stored_app::Tier::Ephemeral) => Tier::Ephemeral,
-        Ok(stored_app::Tier::Unspecified | stored_app::Tier::Recoverable) => Tier::Recoverable,
-        Ok(stored_app::Tier::Persistent) if stored.retention_seconds == 0 => {
-            Tier::Persistent { retention: DEFAULT_RETENTION }
-        }
-        Ok(stored_app::Tier::Persistent) => {
-            Tier::Persistent { retention: Duration::from_secs(stored.retention_seconds) }
-        }
-        Err(_) => return Err(Unreadable::Tier(stored.tier)),
-    };
-    Ok(Namespace::new(&stored.prefix, tier))
+/// How the secrets in `value` are kept. Opens none.
+pub(super) fn kept(value: &[u8]) -> Result<Kept, Unreadable> {
+    let stored = StoredApp::decode(value)?;
+    check_version(stored.version)?;
+    let of_keys = stored.keys.iter().flat_map(|key| [&key.sealed_secret, &key.sealed_previous]);
+    let of_headers = stored.webhooks.iter().flat_map(|webhook| &webhook.headers).map(|header| &header.sealed_value);
+    let sealed = of_keys.chain(of_headers).filter_map(|sealed| sealed_by(sealed).ok());
+    let sealed_by = sealed.collect();
+    let expires_ms = stored.keys.iter().map(|key| key.previous_until_ms).filter(|until_ms| *until_ms > 0).min();
+    Ok(Kept { plain: stored.version == PLAIN, sealed_by, expires_ms })
 }

@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use channels::{
-    Limits, Namespace, Namespaces, OriginPattern, PusherSettings, Quota, Secret, Tier, Webhook, WebhookEvent,
-    WebhookEvents,
+    Key, Limits, Namespace, Namespaces, OriginPattern, PreviousSecret, PusherSettings, Quota, Secret, SlowConsumers,
+    Tier, Webhook, WebhookEvent, WebhookEvents,
 };
 use proptest::prelude::*;
 use prost::Message as _;
@@ -13,10 +13,25 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
-use crate::{Backbone, Bucket, Config, NatsConfig};
+use crate::sealing::OpenError;
+use crate::{Backbone, Config, NatsConfig};
+
+mod keeping;
+mod once;
 
 fn registry() -> Registry {
-    Registry::new(Backbone::memory(&Config::default()).kv(Bucket::Apps))
+    Registry::new(&Backbone::memory(&Config::default()), keys())
+}
+
+/// The cluster's keys.
+fn keys() -> Arc<ClusterKeys> {
+    keys_of("ab")
+}
+
+/// The keys that consist of these bytes, each given as two digits.
+fn keys_of(bytes: &str) -> Arc<ClusterKeys> {
+    let keys: Vec<_> = bytes.split(' ').map(|byte| byte.repeat(32)).collect();
+    Arc::new(keys.join(",").parse().unwrap())
 }
 
 fn id(id: &str) -> AppId {
@@ -46,6 +61,10 @@ fn app(app: &str, keys: &[&str]) -> App {
     }
 }
 
+fn registered(app: App, revoked: Vec<RevokedKey>) -> RegisteredApp {
+    RegisteredApp { app, revoked, created_ms: 0, revision: 1, made_by: Bytes::new() }
+}
+
 fn webhook(id: &str) -> Webhook {
     Webhook {
         id: id.to_owned(),
@@ -69,7 +88,7 @@ mod stored_form {
     use super::*;
 
     fn round_trip(app: &RegisteredApp) -> RegisteredApp {
-        stored::decode(&app.app.id, &stored::encode(app), app.revision).unwrap()
+        stored::decode(&app.app.id, &stored::encode(app, &keys()), app.revision, &keys()).unwrap()
     }
 
     #[test]
@@ -77,7 +96,12 @@ mod stored_form {
         let capability = Capability::new([("chat:*".to_owned(), ["publish", "subscribe"])]).unwrap();
         let persistent = Tier::Persistent { retention: Duration::from_secs(3600) };
         let rules = [("a", Tier::Ephemeral), ("b", Tier::Recoverable), ("c", persistent)];
-        let rules = rules.map(|(prefix, tier)| Namespace::new(prefix, tier));
+        let mut rules = rules.map(|(prefix, tier)| Namespace::new(prefix, tier));
+        rules[0].client_events = Some(false);
+        rules[1].presence_members = Some(7);
+        rules[1].slow_consumers = SlowConsumers::KeepLatest;
+        rules[1].webhook_events = Some(std::iter::empty().collect());
+        rules[2].webhook_events = Some([WebhookEvent::CacheMiss].into_iter().collect());
         let mut full = app("1001", &["k1"]);
         full.keys[0].capability = capability.clone();
         full.enabled = false;
@@ -101,7 +125,17 @@ mod stored_form {
                 ..webhook("w2")
             },
         ];
-        full.quota.connections = Some(0);
+        full.keys[0].previous =
+            Some(PreviousSecret { secret: Secret::new("the-secret-before").unwrap(), until_ms: 99 });
+        full.quota = Quota {
+            connections: Some(0),
+            channels: Some(1),
+            messages_in_per_second: Some(2),
+            messages_out_per_second: Some(3),
+            history_bytes: Some(4),
+            presence_members: Some(5),
+            webhooks_per_second: Some(6),
+        };
         full.limits = Limits {
             channel_name_chars: 1,
             event_name_chars: 2,
@@ -120,10 +154,15 @@ mod stored_form {
         };
         full.namespaces = Namespaces::new(rules.to_vec()).unwrap();
         let revoked = vec![RevokedKey { name: name("k0"), capability, created_ms: 1, revoked_ms: 2 }];
-        let full = RegisteredApp { app: full, revoked, created_ms: 3, revision: 9 };
+        let full = RegisteredApp {
+            created_ms: 3,
+            revision: 9,
+            made_by: Bytes::from_static(b"m"),
+            ..registered(full, revoked)
+        };
         assert_eq!(round_trip(&full), full);
 
-        let plain = RegisteredApp { app: app("x", &[]), revoked: Vec::new(), created_ms: 0, revision: 1 };
+        let plain = registered(app("x", &[]), Vec::new());
         assert_eq!(round_trip(&plain), plain);
     }
 
@@ -138,18 +177,77 @@ mod stored_form {
         old.extend(b"\x3a\x02\x08\x09"); // quota: 9 connections
         old.extend(b"\x4a\x03\x18\xa0\x1f"); // limits: 4000 bytes of event data
         old.extend(b"\x50\x4d"); // created_ms 77
-        let read = stored::decode(&id("1001"), &old, 3).unwrap();
+        let read = stored::decode(&id("1001"), &old, 3, &keys()).unwrap();
         assert_eq!(read.app.pusher, PusherSettings { client_events: true, ..PusherSettings::default() });
         assert!(read.app.pusher.user_authentication && read.app.pusher.positions);
         assert_eq!(read.app.limits, Limits { event_data_bytes: 4_000, ..Limits::default() });
         assert_eq!((read.app.quota.connections, read.app.webhooks.len(), read.created_ms), (Some(9), 0, 77));
         assert_eq!(key_names(&read.app), ["k"]);
+        assert_eq!(read.app.keys[0].secret.expose(), "a-known-secret");
+    }
+
+    /// An app with a rotated key and a webhook, each with secrets.
+    fn secretive() -> RegisteredApp {
+        let mut app = app("1", &["k"]);
+        app.keys[0].previous = Some(PreviousSecret { secret: Secret::new("old-secret").unwrap(), until_ms: 9 });
+        let headers = vec![("X-Token".to_owned(), "secret-header".to_owned())];
+        app.webhooks = vec![Webhook { headers, ..webhook("w") }];
+        registered(app, Vec::new())
+    }
+
+    #[test]
+    fn no_secret_is_stored_as_it_is() {
+        let stored = stored::encode(&secretive(), &keys());
+        assert!(!stored.windows(6).any(|bytes| bytes == b"secret"));
+        let found = stored.windows(7).any(|bytes| bytes == b"X-Token");
+        assert!(found, "the search must be able to find something");
+    }
+
+    #[test]
+    fn a_secret_cannot_be_moved() {
+        let broken = |spoil: fn(&mut StoredApp)| {
+            let mut stored = stored::form(&secretive(), &keys());
+            spoil(&mut stored);
+            let id = id(&stored.id);
+            let read = stored::decode(&id, &stored.encode_to_vec(), 1, &keys());
+            let Err(Unreadable::Secret { source, .. } | Unreadable::Header { source, .. }) = read else {
+                panic!("{read:?}")
+            };
+            assert_eq!(source, OpenError::Broken);
+        };
+        broken(|app| app.id = "2".to_owned());
+        broken(|app| app.keys[0].name = "other".to_owned());
+        broken(|app| app.keys[0].sealed_secret = app.keys[0].sealed_previous.clone());
+        broken(|app| app.webhooks[0].id = "other".to_owned());
+        broken(|app| app.webhooks[0].headers[0].name = "X-Other".to_owned());
+        broken(|app| app.webhooks[0].headers[0].sealed_value = app.keys[0].sealed_secret.clone());
+    }
+
+    #[test]
+    fn secrets_open_with_any_known_key() {
+        let app = secretive();
+        let sealed = stored::encode(&app, &keys_of("ab"));
+        let read = |keys: &str| stored::decode(&id("1"), &sealed, 1, &keys_of(keys));
+        assert_eq!(read("cd ab").unwrap(), app);
+        let of_ab = keys_of("ab").ids().next().unwrap();
+        let refused = read("cd").unwrap_err();
+        assert_eq!(refused, Unreadable::Secret { key: name("k"), source: OpenError::UnknownKey(of_ab) });
+        assert!(refused.to_string().contains(&of_ab.to_string()), "{refused}");
+    }
+
+    #[test]
+    fn a_plain_secret_counts_only_where_secrets_were_plain() {
+        let mut stored = stored::form(&secretive(), &keys());
+        stored.keys[0].secret = "planted".to_owned();
+        stored.keys[0].sealed_secret.clear();
+        let read = stored::decode(&id("1"), &stored.encode_to_vec(), 1, &keys());
+        assert!(matches!(read, Err(Unreadable::Secret { source: OpenError::UnknownForm, .. })), "{read:?}");
     }
 
     #[test]
     fn a_default_is_not_stored() {
-        let plain = RegisteredApp { app: app("x", &[]), revoked: Vec::new(), created_ms: 0, revision: 1 };
-        let stored = StoredApp::decode(stored::encode(&plain)).unwrap();
+        let plain = registered(app("x", &[]), Vec::new());
+        let stored = StoredApp::decode(stored::encode(&plain, &keys())).unwrap();
         assert_eq!(stored.pusher, Some(proto::backbone::stored_app::PusherSettings::default()));
         assert_eq!(stored.limits, Some(proto::backbone::stored_app::Limits::default()));
     }
@@ -157,23 +255,26 @@ mod stored_form {
     #[test]
     fn a_revoked_secret_is_forgotten() {
         let revoked = vec![RevokedKey { name: name("k"), capability: Capability::all(), created_ms: 1, revoked_ms: 2 }];
-        let stored = stored::encode(&RegisteredApp { app: app("1", &[]), revoked, created_ms: 0, revision: 0 });
+        let stored = stored::encode(&registered(app("1", &[]), revoked), &keys());
         assert_eq!(StoredApp::decode(stored).unwrap().keys[0].secret, "");
     }
 
     #[test]
     fn what_is_not_understood_is_refused() {
-        let good = RegisteredApp { app: app("1", &["a", "b"]), revoked: Vec::new(), created_ms: 0, revision: 0 };
+        let good = registered(app("1", &["a", "b"]), Vec::new());
         let check = |spoil: fn(&mut StoredApp), expected: Unreadable| {
-            let mut stored = StoredApp::decode(stored::encode(&good)).unwrap();
+            let mut stored = StoredApp::decode(stored::encode(&good, &keys())).unwrap();
             spoil(&mut stored);
-            assert_eq!(stored::decode(&id("1"), &stored.encode_to_vec(), 1), Err(expected));
+            assert_eq!(stored::decode(&id("1"), &stored.encode_to_vec(), 1, &keys()), Err(expected));
         };
-        check(|app| app.version = 2, Unreadable::Format(2));
+        check(|app| app.version = 3, Unreadable::Format(3));
         check(|app| app.version = 0, Unreadable::Format(0));
         check(|app| app.id = "2".to_owned(), Unreadable::Misplaced("2".to_owned()));
         check(|app| app.keys[0].name = "a:b".to_owned(), Unreadable::KeyName(channels::InvalidKeyName));
-        check(|app| app.keys[0].secret.clear(), Unreadable::NoSecret(name("a")));
+        check(
+            |app| app.keys[0].sealed_secret.clear(),
+            Unreadable::Secret { key: name("a"), source: OpenError::UnknownForm },
+        );
         check(|app| app.keys[1].name = "a".to_owned(), Unreadable::DuplicateKey(name("a")));
         check(
             |app| app.keys[0].capability[0].operations = vec!["fly".to_owned()],
@@ -185,7 +286,7 @@ mod stored_form {
         );
         check(
             |app| app.namespaces = vec![proto::backbone::stored_app::Namespace::default(); 2],
-            Unreadable::Namespaces(channels::InvalidNamespaces::DuplicatePrefix(String::new())),
+            Unreadable::Namespaces(InvalidNamespaces::DuplicatePrefix(String::new())),
         );
         fn hook(app: &mut StoredApp, id: &str) {
             app.webhooks.push(proto::backbone::stored_app::Webhook {
@@ -209,14 +310,14 @@ mod stored_form {
             },
             Unreadable::WebhookEvent("rain".to_owned()),
         );
-        assert!(matches!(stored::decode(&id("1"), b"\xff", 1), Err(Unreadable::Malformed(_))));
-        assert_eq!(stored::decode(&id("1"), b"", 1), Err(Unreadable::Format(0)));
+        assert!(matches!(stored::decode(&id("1"), b"\xff", 1, &keys()), Err(Unreadable::Malformed(_))));
+        assert_eq!(stored::decode(&id("1"), b"", 1, &keys()), Err(Unreadable::Format(0)));
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_an_app_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            if let Ok(read) = stored::decode(&id("1"), &bytes, 1) {
+            if let Ok(read) = stored::decode(&id("1"), &bytes, 1, &keys()) {
                 prop_assert_eq!(read.app.id.as_str(), "1");
             }
         }
@@ -224,11 +325,11 @@ mod stored_form {
         /// Arbitrary bytes rarely get past the first field; one changed byte of a good value goes deeper.
         #[test]
         fn a_damaged_app_is_an_app_or_an_error(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
-            let good = RegisteredApp { app: app("1", &["a", "b"]), revoked: Vec::new(), created_ms: 7, revision: 1 };
-            let mut bytes = stored::encode(&good).to_vec();
+            let good = registered(app("1", &["a", "b"]), Vec::new());
+            let mut bytes = stored::encode(&good, &keys()).to_vec();
             let at = at.index(bytes.len());
             bytes[at] = byte;
-            if let Ok(read) = stored::decode(&id("1"), &bytes, 1) {
+            if let Ok(read) = stored::decode(&id("1"), &bytes, 1, &keys()) {
                 prop_assert_eq!(read.app.id.as_str(), "1");
             }
         }
@@ -298,7 +399,7 @@ mod apps_and_revisions {
         for n in ["3", "1", "2", "10", "a", "A"] {
             registry.create(app(n, &[&format!("k{n}")]), 0).await.unwrap();
         }
-        registry.apps.put("app.bad", Bytes::from_static(b"\x08\x02")).await.unwrap();
+        registry.apps.put("app.bad", Bytes::from_static(b"\x08\x03")).await.unwrap();
         let (mut after, mut seen, mut unreadable) = (None, Vec::new(), 0);
         loop {
             let page = registry.list(after.as_ref(), 2).await.unwrap();
@@ -341,10 +442,10 @@ mod apps_and_revisions {
     #[tokio::test]
     async fn an_unreadable_app_is_not_touched() {
         let registry = registry();
-        let newer = Bytes::from(StoredApp { version: 2, id: "1".to_owned(), ..StoredApp::default() }.encode_to_vec());
+        let newer = Bytes::from(StoredApp { version: 3, id: "1".to_owned(), ..StoredApp::default() }.encode_to_vec());
         registry.apps.put("app.1", newer.clone()).await.unwrap();
         let unreadable =
-            |result| matches!(result, Err(RegistryError::Unreadable { source: Unreadable::Format(2), .. }));
+            |result| matches!(result, Err(RegistryError::Unreadable { source: Unreadable::Format(3), .. }));
         assert!(unreadable(registry.update(&id("1"), None, &disable()).await));
         assert!(unreadable(registry.add_key(&id("1"), key("k")).await));
         assert!(unreadable(registry.delete(&id("1")).await.map(|()| unreachable!())));
@@ -472,7 +573,7 @@ mod key_names {
         let registry = registry();
         registry.create(app("1", &["a"]), 0).await.unwrap();
         registry.create(app("2", &[]), 0).await.unwrap();
-        registry.apps.put("app.1", Bytes::from_static(b"\x08\x02")).await.unwrap();
+        registry.apps.put("app.1", Bytes::from_static(b"\x08\x03")).await.unwrap();
         assert!(taken_by(registry.add_key(&id("2"), key("a")).await, "1"));
     }
 }
@@ -563,14 +664,20 @@ mod live {
         let store = async |name: &str, created_ms| {
             let mut app = app(name, &["a"]);
             app.keys[0].created_ms = created_ms;
-            let app = RegisteredApp { app, revoked: Vec::new(), created_ms: 0, revision: 0 };
-            registry.apps.put(&app_entry(&app.app.id), stored::encode(&app)).await.unwrap();
+            let app = registered(app, Vec::new());
+            registry.apps.put(&app_entry(&app.app.id), stored::encode(&app, &keys())).await.unwrap();
         };
         store("1", 30).await;
         store("2", 10).await;
         store("3", 20).await;
         let live = Live::new(registry.clone()).await;
         assert_eq!(live.apps.by_key("a").unwrap().app().id, id("2"));
+        // When that one goes, it is that of the next; and when it comes back, its own again.
+        let two = registry.apps.get("app.2").await.unwrap().unwrap().value;
+        registry.apps.remove("app.2", None).await.unwrap();
+        live.until("the next", |apps| apps.by_key("a").is_some_and(|key| key.app().id == id("3"))).await;
+        registry.apps.put("app.2", two).await.unwrap();
+        live.until("the first", |apps| apps.by_key("a").is_some_and(|key| key.app().id == id("2"))).await;
     }
 
     #[tokio::test(start_paused = true)]
@@ -588,7 +695,7 @@ mod live {
         let config = Config { shards: 1, replicas: 1, ignore_discovered_servers: true, ..Config::default() };
         let connect = async |url: String| {
             let nats = NatsConfig { urls: vec![url], ..NatsConfig::default() };
-            Registry::new(Backbone::connect(&config, &nats).await.unwrap().kv(Bucket::Apps))
+            Registry::new(&Backbone::connect(&config, &nats).await.unwrap(), keys())
         };
         let elsewhere = connect(nats.url()).await;
         elsewhere.create(app("1", &["a"]), 0).await.unwrap();

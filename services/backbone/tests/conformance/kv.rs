@@ -11,17 +11,26 @@ use tokio::task::JoinSet;
 use crate::support::*;
 
 pub async fn cases(nodes: &Nodes) {
-    compare_and_swap(nodes).await;
+    compare_and_swap(nodes, Bucket::Apps).await;
     keys_are_checked(nodes).await;
-    a_watch_tells_snapshot_then_changes(nodes).await;
+    a_watch_tells_snapshot_then_changes(nodes, Bucket::Occupancy).await;
     leases_are_exclusive_and_lapse(nodes).await;
-    a_listing_is_never_stale(nodes).await;
-    a_listing_may_be_long(nodes).await;
-    an_expiring_value_goes_by_itself(nodes).await;
+    a_listing_is_never_stale(nodes, Bucket::Roster).await;
+    a_listing_may_be_long(nodes, Bucket::Roster).await;
+    an_expiring_value_goes_by_itself(nodes, Bucket::Commands).await;
 }
 
-async fn compare_and_swap(nodes: &Nodes) {
-    let (a, b) = (nodes.a.kv(Bucket::Apps), nodes.b.kv(Bucket::Apps));
+/// The same with buckets that a data directory keeps.
+pub async fn durable_cases(nodes: &Nodes) {
+    compare_and_swap(nodes, Bucket::Meta).await;
+    a_watch_tells_snapshot_then_changes(nodes, Bucket::Access).await;
+    a_listing_is_never_stale(nodes, Bucket::Audit).await;
+    a_listing_may_be_long(nodes, Bucket::Usage).await;
+    an_expiring_value_goes_by_itself(nodes, Bucket::Cluster).await;
+}
+
+async fn compare_and_swap(nodes: &Nodes, bucket: Bucket) {
+    let (a, b) = (nodes.a.kv(bucket), nodes.b.kv(bucket));
     let key = format!("cas.{}", app());
     let first = a.create(&key, Bytes::from_static(b"1")).await.unwrap();
     assert!(matches!(b.create(&key, Bytes::from_static(b"2")).await, Err(KvError::Exists)));
@@ -40,8 +49,8 @@ async fn compare_and_swap(nodes: &Nodes) {
 }
 
 /// A listing knows every write that was answered before it was asked for, from whatever node.
-async fn a_listing_is_never_stale(nodes: &Nodes) {
-    let (a, b) = (nodes.a.kv(Bucket::Roster), nodes.b.kv(Bucket::Roster));
+async fn a_listing_is_never_stale(nodes: &Nodes, bucket: Bucket) {
+    let (a, b) = (nodes.a.kv(bucket), nodes.b.kv(bucket));
     let prefix = format!("{}.room", app());
     let keys = |listing: &Listing| {
         let mut keys: Vec<_> = listing.entries.iter().map(|entry| entry.key.clone()).collect();
@@ -68,9 +77,9 @@ async fn a_listing_is_never_stale(nodes: &Nodes) {
 }
 
 /// More than a replica gives in one answer (1,024).
-async fn a_listing_may_be_long(nodes: &Nodes) {
+async fn a_listing_may_be_long(nodes: &Nodes, bucket: Bucket) {
     const ENTRIES: usize = 1_100;
-    let kv = nodes.a.kv(Bucket::Roster);
+    let kv = nodes.a.kv(bucket);
     let prefix = format!("{}.long", app());
     let mut writes = JoinSet::new();
     for number in 0..ENTRIES {
@@ -78,7 +87,7 @@ async fn a_listing_may_be_long(nodes: &Nodes) {
         writes.spawn(async move { kv.put(&key, Bytes::from_static(b"1")).await.unwrap() });
     }
     let revision = writes.join_all().await.into_iter().max().unwrap();
-    let listing = nodes.b.kv(Bucket::Roster).list(&prefix).await.unwrap();
+    let listing = nodes.b.kv(bucket).list(&prefix).await.unwrap();
     assert_eq!(listing.entries.len(), ENTRIES);
     assert!(listing.as_of >= revision);
     let mut removals = JoinSet::new();
@@ -87,14 +96,14 @@ async fn a_listing_may_be_long(nodes: &Nodes) {
         removals.spawn(async move { kv.remove(&key, None).await.unwrap() });
     }
     removals.join_all().await;
-    assert_eq!(nodes.b.kv(Bucket::Roster).list(&prefix).await.unwrap().entries, []);
+    assert_eq!(nodes.b.kv(bucket).list(&prefix).await.unwrap().entries, []);
 }
 
-async fn an_expiring_value_goes_by_itself(nodes: &Nodes) {
-    let kv = nodes.a.kv(Bucket::Commands);
+async fn an_expiring_value_goes_by_itself(nodes: &Nodes, bucket: Bucket) {
+    let kv = nodes.a.kv(bucket);
     let key = format!("order.{}", app());
     kv.put_expiring(&key, Bytes::from_static(b"1"), Duration::from_secs(1)).await.unwrap();
-    assert_eq!(nodes.b.kv(Bucket::Commands).get(&key).await.unwrap().unwrap().value, "1");
+    assert_eq!(nodes.b.kv(bucket).get(&key).await.unwrap().unwrap().value, "1");
     let gone = || async { kv.get(&key).await.unwrap().is_none().then_some(()) };
     eventually("the value to go", gone).await;
 }
@@ -126,8 +135,8 @@ async fn snapshot(kv: &Kv, prefix: &str) -> (Watch, BTreeMap<String, Bytes>) {
     }
 }
 
-async fn a_watch_tells_snapshot_then_changes(nodes: &Nodes) {
-    let (a, b) = (nodes.a.kv(Bucket::Occupancy), nodes.b.kv(Bucket::Occupancy));
+async fn a_watch_tells_snapshot_then_changes(nodes: &Nodes, bucket: Bucket) {
+    let (a, b) = (nodes.a.kv(bucket), nodes.b.kv(bucket));
     let (mut from_empty, none) = snapshot(&b, "").await;
     assert!(none.is_empty(), "an empty bucket is told as current at once");
     a.put("w.1", Bytes::from_static(b"1")).await.unwrap();

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use channels::{DEFAULT_RETENTION, Limits, Namespace, Namespaces, OriginPattern, PusherSettings, Quota, Tier};
+use channels::{
+    DEFAULT_RETENTION, Limits, Namespace, Namespaces, OriginPattern, PusherSettings, Quota, SlowConsumers, Tier,
+};
 use proto::control as wire;
 
 use super::duration::{duration, short_duration};
 use super::fields::{Fields, Report, texts};
+use super::webhook;
 use crate::check;
 
 pub(super) fn pusher(mut fields: Fields<'_>, report: &mut Report<'_>) -> PusherSettings {
@@ -53,11 +56,20 @@ fn allowed_origins(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Vec<Orig
 }
 
 pub(super) fn quota(mut fields: Fields<'_>, report: &mut Report<'_>) -> Quota {
-    let connections = fields.number("connections", report);
-    let quota = match fields.get("connections") {
-        Some(field) => field.keep(report, check::quota(connections)).unwrap_or_default(),
-        None => Quota::default(),
+    let given = wire::Quota {
+        connections: fields.number("connections", report),
+        channels: fields.number("channels", report),
+        messages_in_per_second: fields.number("messages_in_per_second", report),
+        messages_out_per_second: fields.number("messages_out_per_second", report),
+        history_bytes: fields.number("history_bytes", report),
+        presence_members: fields.number("presence_members", report),
+        webhooks_per_second: fields.number("webhooks_per_second", report),
     };
+    let quota = check::quota(&given, |name, problem| {
+        if let Some(field) = fields.get(name) {
+            field.refuse(report, problem);
+        }
+    });
     fields.finish(report);
     quota
 }
@@ -127,6 +139,24 @@ fn namespace(mut fields: Fields<'_>, span: std::ops::Range<usize>, report: &mut 
     if let (Some(field), Some(Tier::Ephemeral | Tier::Recoverable)) = (&has_retention, tier) {
         field.refuse(report, "is only for tier \"persistent\"");
     }
+    let client_events = fields.flag("client_events", report);
+    let members = fields.number("presence_members", report);
+    let presence_members = members.zip(fields.get("presence_members"));
+    let slow_consumers = match fields.text("slow_consumers", report) {
+        None | Some(("disconnect", _)) => SlowConsumers::Disconnect,
+        Some(("keep-latest", _)) => SlowConsumers::KeepLatest,
+        Some((_, field)) => {
+            field.refuse(report, "must be \"disconnect\" or \"keep-latest\"");
+            SlowConsumers::default()
+        }
+    };
+    let webhook_events = fields.get("webhook_events").and_then(|field| webhook::event_names(&field, report));
     fields.finish(report);
-    Some(Namespace::new(&prefix?, tier?))
+    Some(Namespace {
+        client_events,
+        presence_members: presence_members.and_then(|(most, field)| field.keep(report, check::namespace_members(most))),
+        slow_consumers,
+        webhook_events,
+        ..Namespace::new(&prefix?, tier?)
+    })
 }

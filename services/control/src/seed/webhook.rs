@@ -5,7 +5,7 @@ use std::ops::Range;
 use channels::{Webhook, WebhookEvents};
 
 use super::duration::short_duration;
-use super::fields::{Fields, Report, entries, texts};
+use super::fields::{Field, Fields, Report, entries, texts};
 use crate::check;
 
 pub(super) fn webhooks(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Vec<Webhook> {
@@ -48,6 +48,11 @@ fn webhook(mut fields: Fields<'_>, span: Range<usize>, report: &mut Report<'_>) 
 /// Absent: all. An empty list is left to the check, which refuses it.
 fn events(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Option<WebhookEvents> {
     let Some(field) = fields.get("events") else { return Some(WebhookEvents::ALL) };
+    event_names(&field, report)
+}
+
+/// The events that a field names.
+pub(super) fn event_names(field: &Field<'_>, report: &mut Report<'_>) -> Option<WebhookEvents> {
     match texts(field.value) {
         Some(names) => field.keep(report, check::webhook_events(&names)),
         None => {

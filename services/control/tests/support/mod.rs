@@ -2,15 +2,24 @@
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub(crate) mod raw;
+pub(crate) mod tls;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use backbone::Backbone;
+use backbone::audit::{AuditLog, DEFAULT_KEPT_FOR};
 use backbone::registry::Registry;
-use backbone::{Backbone, Bucket};
-use control::{AdminToken, Config, Server};
+use backbone::sealing::ClusterKeys;
+use control::{AdminToken, Config, Parts, Server};
 use proto::control as wire;
+use proto::control::access_service_client::AccessServiceClient;
 use proto::control::app_service_client::AppServiceClient;
+use proto::control::audit_service_client::AuditServiceClient;
 use proto::control::key_service_client::KeyServiceClient;
+use proto::control::namespace_service_client::NamespaceServiceClient;
+use proto::control::registry_service_client::RegistryServiceClient;
 use proto::control::webhook_service_client::WebhookServiceClient;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -27,12 +36,23 @@ pub(crate) fn memory() -> Backbone {
     Backbone::memory(&backbone::Config::default())
 }
 
-pub(crate) fn registry() -> Registry {
-    registry_of(&memory())
+/// An empty registry with its audit log.
+pub(crate) fn registry() -> (Registry, AuditLog) {
+    let backbone = memory();
+    (registry_of(&backbone), log_of(&backbone))
 }
 
 pub(crate) fn registry_of(backbone: &Backbone) -> Registry {
-    Registry::new(backbone.kv(Bucket::Apps))
+    Registry::new(backbone, cluster_keys())
+}
+
+pub(crate) fn log_of(backbone: &Backbone) -> AuditLog {
+    AuditLog::new(backbone, DEFAULT_KEPT_FOR)
+}
+
+/// The same for every replica.
+pub(crate) fn cluster_keys() -> Arc<ClusterKeys> {
+    Arc::new("ab".repeat(32).parse().unwrap())
 }
 
 pub(crate) fn config() -> Config {
@@ -42,6 +62,7 @@ pub(crate) fn config() -> Config {
 /// A running server; gone when dropped.
 pub(crate) struct Plane {
     pub(crate) registry: Registry,
+    pub(crate) log: AuditLog,
     pub(crate) address: SocketAddr,
     stop: Arc<Notify>,
     task: AbortOnDropHandle<()>,
@@ -53,13 +74,14 @@ impl Plane {
     }
 
     pub(crate) async fn start_with(config: Config, backbone: &Backbone) -> Self {
-        let server = Server::new(&config, backbone).unwrap();
+        let server = Server::new(&config, Parts::new(backbone, cluster_keys())).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = Arc::new(Notify::new());
         let stopped = Arc::clone(&stop);
         let task = async move { server.serve(listener, stopped.notified()).await.unwrap() };
-        Self { registry: registry_of(backbone), address, stop, task: AbortOnDropHandle::new(tokio::spawn(task)) }
+        let (registry, log) = (registry_of(backbone), log_of(backbone));
+        Self { registry, log, address, stop, task: AbortOnDropHandle::new(tokio::spawn(task)) }
     }
 
     /// Tells the server to stop and waits until it has.
@@ -79,11 +101,11 @@ impl Plane {
 
 /// Sends a token with every call.
 #[derive(Clone)]
-pub(crate) struct Bearer(Option<&'static str>);
+pub(crate) struct Bearer(Option<String>);
 
 impl Interceptor for Bearer {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(token) = self.0 {
+        if let Some(token) = &self.0 {
             request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
         }
         Ok(request)
@@ -98,14 +120,23 @@ pub(crate) struct Client {
     pub(crate) apps: AppServiceClient<Authorized>,
     pub(crate) keys: KeyServiceClient<Authorized>,
     pub(crate) webhooks: WebhookServiceClient<Authorized>,
+    pub(crate) namespaces: NamespaceServiceClient<Authorized>,
+    pub(crate) access: AccessServiceClient<Authorized>,
+    pub(crate) audit: AuditServiceClient<Authorized>,
+    pub(crate) whole: RegistryServiceClient<Authorized>,
 }
 
 impl Client {
-    pub(crate) fn over(channel: Channel, token: Option<&'static str>) -> Self {
+    pub(crate) fn over(channel: Channel, token: Option<&str>) -> Self {
+        let bearer = || Bearer(token.map(str::to_owned));
         Self {
-            apps: AppServiceClient::with_interceptor(channel.clone(), Bearer(token)),
-            keys: KeyServiceClient::with_interceptor(channel.clone(), Bearer(token)),
-            webhooks: WebhookServiceClient::with_interceptor(channel, Bearer(token)),
+            apps: AppServiceClient::with_interceptor(channel.clone(), bearer()),
+            keys: KeyServiceClient::with_interceptor(channel.clone(), bearer()),
+            webhooks: WebhookServiceClient::with_interceptor(channel.clone(), bearer()),
+            namespaces: NamespaceServiceClient::with_interceptor(channel.clone(), bearer()),
+            access: AccessServiceClient::with_interceptor(channel.clone(), bearer()),
+            audit: AuditServiceClient::with_interceptor(channel.clone(), bearer()),
+            whole: RegistryServiceClient::with_interceptor(channel, bearer()),
         }
     }
 
@@ -144,7 +175,7 @@ impl Client {
     }
 
     pub(crate) async fn create_key(&mut self, app: &str, key: wire::NewKey) -> Result<wire::CreateKeyResponse, Status> {
-        let request = wire::CreateKeyRequest { app_id: app.to_owned(), key: Some(key) };
+        let request = wire::CreateKeyRequest { app_id: app.to_owned(), key: Some(key), ..Default::default() };
         self.keys.create_key(request).await.map(tonic::Response::into_inner)
     }
 
@@ -152,6 +183,42 @@ impl Client {
         let request = wire::RevokeKeyRequest { app_id: app.to_owned(), name: name.to_owned() };
         self.keys.revoke_key(request).await.map(|response| response.into_inner().key.unwrap())
     }
+}
+
+impl Client {
+    /// A token of the scope, once the server knows it.
+    pub(crate) async fn token(&mut self, role: wire::Role, app: &str) -> wire::CreateTokenResponse {
+        let scope = Some(wire::Scope { role: role.into(), app_id: app.to_owned() });
+        let request = wire::CreateTokenRequest { name: "made for a test".to_owned(), scope, ..Default::default() };
+        self.access.create_token(request).await.unwrap().into_inner()
+    }
+
+    /// The newest entries of the audit log.
+    pub(crate) async fn audit(&mut self, app: &str) -> Vec<wire::AuditEntry> {
+        let request = wire::ListAuditRequest { app_id: app.to_owned(), page_size: 1_000, ..Default::default() };
+        self.audit.list_audit(request).await.unwrap().into_inner().entries
+    }
+}
+
+/// Waits until the server lets the token in: it hears of it through the backbone.
+pub(crate) async fn let_in(channel: &Channel, token: &str) -> Client {
+    let client = Client::over(channel.clone(), Some(token));
+    testkit::eventually("the token to be known", || {
+        let mut client = client.clone();
+        async move { client.list(1, "").await.ok() }
+    })
+    .await;
+    client
+}
+
+/// Waits until the server lets the token in no more.
+pub(crate) async fn kept_out(channel: &Channel, token: &str) {
+    let client = Client::over(channel.clone(), Some(token));
+    testkit::eventually("the token to be forgotten", || {
+        let mut client = client.clone();
+        async move { client.list(1, "").await.err() }
+    })
+    .await;
 }
 
 impl Client {

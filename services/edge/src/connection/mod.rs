@@ -15,16 +15,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backbone::{Publish, PublishError, Published};
-use channels::{ChannelName, Record, Tier, WebhookEvent};
-use pusher::{Class, CloseCode, Input, Output, Session, SocketId};
+use channels::{ChannelName, QuotaKind, Record, Tier, WebhookEvent};
+use metering::Refused;
+use proto::control::TailKind;
+use pusher::{Cause, Class, CloseCode, Denied, Input, Now, Output, Session, SocketId};
 use telemetry::Counter;
 
 use crate::clock;
-use crate::connections::{Admission, Peer};
+use crate::connections::{Admission, Client, Peer};
 use crate::hub::Subscription;
 use crate::metrics::{Metrics, PublishResult, Transport};
-use crate::queue::{Ending, Frame, Notices};
+use crate::queue::{Aside, Ending, Frame, Notices};
 use crate::server::Shared;
+use crate::tail::Told;
 use crate::users::SignedIn;
 use crate::webhooks::Webhooks;
 use crate::websocket::frame;
@@ -75,6 +78,15 @@ impl Ended {
         }
     }
 
+    /// Why, for operators.
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Close { code, .. } => code.reason(),
+            Self::ByClient(_) => "by the client",
+            Self::Lost => "the client is gone",
+        }
+    }
+
     /// Whether what is queued is still to be written.
     fn flushes(self) -> bool {
         match self {
@@ -87,8 +99,9 @@ impl Ended {
 impl Connection {
     /// A connection that is part of the node from now on.
     fn open(shared: Arc<Shared>, transport: Transport, opening: Opening) -> Self {
-        let Opening { mut admission, handshake, app, begun } = opening;
+        let Opening { mut admission, handshake, app, begun, address } = opening;
         let mut outputs = Vec::new();
+        let client = Client::new(handshake.key.clone(), transport, address);
         let session = Session::open(
             SocketId::new(rand::random(), rand::random()),
             handshake.key,
@@ -99,7 +112,7 @@ impl Connection {
             &mut outputs,
         );
         let id = session.socket_id().connection().clone();
-        let peer = Arc::new(Peer::new(id, admission.app().clone(), shared.config.send_queue_bytes));
+        let peer = Arc::new(Peer::new(id, Arc::clone(admission.meter()), client, shared.config.send_queue_bytes));
         admission.establish(&peer);
         // The app may have changed after it was looked at and before this connection could be told.
         peer.queue.recheck();
@@ -109,6 +122,8 @@ impl Connection {
         shared.metrics.handshake_seconds.record(begun.elapsed().as_secs_f64());
         shared.metrics.connections(transport).increment(1);
         shared.metrics.opened.increment(1);
+        let connection = peer.id.as_str();
+        shared.tails.tell(&peer.app, Told { kind: TailKind::Connected, connection, ..Told::default() });
         Self {
             shared,
             session,
@@ -129,7 +144,10 @@ impl Connection {
 
     fn handle(&mut self, input: Input<'_>) {
         match self.shared.apps.get(&self.peer.app) {
-            Some(app) => self.session.handle(input, &app, Instant::now(), &mut self.outputs),
+            Some(app) => {
+                let now = Now { instant: Instant::now(), unix_ms: clock::unix_ms() };
+                self.session.handle(input, &app, now, &mut self.outputs);
+            }
             None => self.session.recheck(None, &mut self.outputs),
         }
     }
@@ -146,9 +164,11 @@ impl Connection {
             Some(Ending::Draining) => return Some(self.close(CloseCode::Draining)),
             Some(Ending::Missed) => return Some(self.close(CloseCode::Missed)),
             Some(Ending::Terminated) => return Some(self.close(CloseCode::Terminated)),
+            Some(Ending::Closed { for_good: true }) => return Some(self.close(CloseCode::ClosedForGood)),
+            Some(Ending::Closed { for_good: false }) => return Some(self.close(CloseCode::ClosedForNow)),
         }
-        if notices.refused {
-            self.forget_refused();
+        if notices.aside {
+            self.listen();
         }
         if notices.recheck {
             let app = self.shared.apps.get(&self.peer.app);
@@ -160,9 +180,20 @@ impl Connection {
         None
     }
 
-    /// Tells the session which channels turned out to be full.
-    fn forget_refused(&mut self) {
-        for (channel, place) in self.peer.queue.take_refused() {
+    /// Counts what newer messages have replaced, and tells the session which channels turned out to be full.
+    fn listen(&mut self) {
+        let Aside { refused, replaced } = self.peer.queue.take_aside();
+        if !replaced.is_empty() {
+            self.shared.metrics.coalesced.increment(1);
+            self.shared.metrics.discarded_coalesced.increment(replaced.values().sum());
+        }
+        for (channel, count) in &replaced {
+            let reason = "not read fast enough, newer ones took their place";
+            let told =
+                Told { kind: TailKind::Dropped, channel: channel.as_str(), reason, count: *count, ..self.told() };
+            self.tell(told);
+        }
+        for (channel, place) in refused {
             // It may have left in the meantime, and come back.
             if self.subscriptions.get(&channel).is_some_and(|subscription| subscription.is_at(place))
                 && self.subscriptions.remove(&channel).is_some()
@@ -171,6 +202,7 @@ impl Connection {
                 self.session.refuse_join(&channel, &app, &mut self.outputs);
             }
         }
+        self.peer.set_subscriptions(self.subscriptions.len());
     }
 
     /// Has the session close, for a reason of this node's.
@@ -182,35 +214,95 @@ impl Connection {
 
     /// Does what the session says; `ping` is how the transport asks its client for a sign of life.
     fn obey(&mut self, mut ping: impl FnMut()) -> Option<Ended> {
-        for output in std::mem::take(&mut self.outputs) {
-            match output {
-                Output::Send(text) => self.peer.queue.push(frame::text(&text)),
-                Output::Deny { text, denied } => {
-                    self.shared.metrics.deny(denied);
-                    self.peer.queue.push(frame::text(&text));
-                }
-                Output::Subscribe { channel, confirmation } => {
-                    let subscription = self.shared.hub.subscribe(&self.peer, &channel, frame::text(&confirmation));
-                    self.subscriptions.insert(channel, subscription);
-                }
-                Output::Join { channel, user, info } => {
-                    let subscription = self.shared.hub.enter(&self.peer, &channel, user, info);
-                    self.subscriptions.insert(channel, subscription);
-                }
-                Output::Unsubscribe { channel } => drop(self.subscriptions.remove(&channel)),
-                Output::SignIn { user, watchlist } => {
-                    // First out, then in: signing in again may bring another watchlist.
-                    self.signed_in = None;
-                    let signed_in = self.shared.users.sign_in(&self.shared.occupancy, &self.peer, user, watchlist);
-                    self.signed_in = Some(Box::new(signed_in));
-                }
-                Output::Publish { channel, record } => self.waiting.push_back((channel, record)),
-                Output::Ping => ping(),
-                Output::Close(code) => return Some(Ended::Close { code, flush: true }),
+        // What a quota is in the way of has the session say something more, which is never in the way of anything.
+        while !self.outputs.is_empty() {
+            if let Some(ended) = self.obey_once(&mut ping) {
+                return Some(ended);
             }
         }
         self.publish_next();
         None
+    }
+
+    fn obey_once(&mut self, ping: &mut impl FnMut()) -> Option<Ended> {
+        for output in std::mem::take(&mut self.outputs) {
+            match output {
+                Output::Send(text) => self.peer.queue.push(frame::text(&text)),
+                Output::Deny { text, denied, channel, reason } => {
+                    self.deny(denied, &channel, &reason);
+                    self.peer.queue.push(frame::text(&text));
+                }
+                Output::Subscribe { channel, confirmation } => {
+                    let subscription = self.shared.hub.subscribe(&self.peer, &channel, frame::text(&confirmation));
+                    self.subscribed(channel, subscription);
+                }
+                Output::Join { channel, user, info } => {
+                    let subscription = self.shared.hub.enter(&self.peer, &channel, user, info);
+                    self.subscribed(channel, subscription);
+                }
+                Output::Unsubscribe { channel } => {
+                    drop(self.subscriptions.remove(&channel));
+                    self.peer.set_subscriptions(self.subscriptions.len());
+                    self.tell(Told { kind: TailKind::Unsubscribed, channel: channel.as_str(), ..self.told() });
+                }
+                Output::SignIn { user, watchlist } => {
+                    self.peer.set_user(&user);
+                    self.tell(Told { kind: TailKind::SignedIn, user: user.as_str(), ..self.told() });
+                    // First out, then in: signing in again may bring another watchlist.
+                    self.signed_in = None;
+                    let Shared { users, occupancy, apps, .. } = &*self.shared;
+                    let counted = apps.get(&self.peer.app).is_some_and(|app| app.pusher.watchlist);
+                    let signed_in = users.sign_in(occupancy, &self.peer, user, watchlist, counted);
+                    self.signed_in = Some(Box::new(signed_in));
+                }
+                Output::Publish { channel, record } => {
+                    match self.peer.meter.publish_all(1, data_bytes(&record), &[], Instant::now()) {
+                        Ok(()) => self.waiting.push_back((channel, record)),
+                        Err(refused) => {
+                            self.shared.metrics.over_quota(refused.quota);
+                            self.session.refuse_client_event(&channel, refused.to_string(), &mut self.outputs);
+                        }
+                    }
+                }
+                Output::Ping => ping(),
+                Output::Close(code) => return Some(Ended::Close { code, flush: true }),
+            }
+        }
+        None
+    }
+
+    fn subscribed(&mut self, channel: ChannelName, subscription: Result<Subscription, Refused>) {
+        match subscription {
+            Ok(subscription) => {
+                drop(self.subscriptions.insert(channel, subscription));
+                self.peer.set_subscriptions(self.subscriptions.len());
+            }
+            Err(refused) => self.session.refuse_subscription(&channel, refused.to_string(), &mut self.outputs),
+        }
+    }
+
+    /// Tells those who tail the app.
+    fn tell(&self, told: Told<'_>) {
+        self.shared.tails.tell(&self.peer.app, told);
+    }
+
+    /// What they are told of this connection.
+    fn told(&self) -> Told<'_> {
+        Told { connection: self.peer.id.as_str(), ..Told::default() }
+    }
+
+    /// Counts what the session denies its client.
+    fn deny(&self, denied: Denied, channel: &str, reason: &str) {
+        let kind = match denied {
+            Denied::Subscribe(_) => TailKind::SubscribeRefused,
+            Denied::ClientEvent(_) => TailKind::PublishRefused,
+        };
+        self.tell(Told { kind, channel, reason, ..self.told() });
+        self.shared.metrics.deny(denied);
+        if denied == Denied::ClientEvent(Cause::TooLarge) {
+            self.shared.metrics.over_quota(QuotaKind::MessageSize);
+            self.peer.meter.refused(QuotaKind::MessageSize);
+        }
     }
 
     fn publish_next(&mut self) {
@@ -227,14 +319,25 @@ impl Connection {
             record,
             idempotency: None,
         };
-        let backbone = self.shared.backbone.clone();
+        let (shared, peer) = (Arc::clone(&self.shared), Arc::clone(&self.peer));
+        let tailed = shared.tails.any().then(|| Box::new((publish.channel.clone(), event_name(&publish.record))));
+        let bytes = data_bytes(&publish.record);
         let app = self.shared.apps.get(&self.peer.app);
         let told = app.filter(|app| Webhooks::wanted(app, WebhookEvent::ClientEvent, &publish.channel));
         let webhooks = told.map(|app| (app, Arc::clone(&self.shared.webhooks), publish.clone()));
         let publishing = async move {
-            let result = backbone.publish(publish).await;
-            if let (Ok(_), Some((app, webhooks, published))) = (&result, webhooks) {
-                webhooks.client_event(&app, &published.channel, &published.record).await;
+            let result = shared.backbone.publish(publish).await;
+            if let Some(tailed) = tailed {
+                let (channel, event) = &*tailed;
+                let told = Told { connection: peer.id.as_str(), event, ..Told::default() };
+                shared.tell_published(&peer.app, channel, told, &result);
+            }
+            match (&result, webhooks) {
+                (Ok(_), Some((app, webhooks, published))) => {
+                    webhooks.client_event(&app, &published.channel, &published.record).await;
+                }
+                (Ok(_), None) | (Err(PublishError::UnknownOutcome), _) => {}
+                (Err(PublishError::TooLarge | PublishError::Unavailable), _) => peer.meter.unpublished(1, bytes, &[]),
             }
             result
         };
@@ -263,6 +366,10 @@ impl Connection {
             dropped += rest.drain(..).map(|frame| u64::from(frame.messages)).sum::<u64>();
         }
         self.discarded(ended).increment(dropped);
+        if dropped > 0 {
+            let reason = "not written before the connection ended";
+            self.tell(Told { kind: TailKind::Dropped, reason, count: dropped, ..self.told() });
+        }
         for output in self.outputs.drain(..) {
             if let Output::Send(text) = output {
                 rest.push_back(frame::text(&text));
@@ -289,6 +396,8 @@ impl Connection {
     fn count_out(&self, transport: Transport, ended: Ended) {
         self.shared.metrics.connections(transport).decrement(1);
         self.shared.metrics.closed(ended.code()).increment(1);
+        let (code, reason) = (ended.code().unwrap_or_default(), ended.reason());
+        self.tell(Told { kind: TailKind::Closed, code, reason, ..self.told() });
     }
 
     /// The counter for messages that do not get to a client whose connection ended like this.
@@ -310,6 +419,16 @@ impl Drop for Connection {
     }
 }
 
+/// The name of a record's event, or of its first.
+fn event_name(record: &Record) -> String {
+    record.messages.first().and_then(|message| message.name.clone()).unwrap_or_default()
+}
+
+/// The bytes of a record that its app is accounted for.
+pub(crate) fn data_bytes(record: &Record) -> u64 {
+    record.messages.iter().map(|message| message.data.len() as u64).sum()
+}
+
 /// Counts what was written.
 fn count(metrics: &Metrics, bytes: usize, messages: u64) {
     if bytes > 0 {
@@ -320,7 +439,7 @@ fn count(metrics: &Metrics, bytes: usize, messages: u64) {
 
 /// Notes how long a measured delivery took, when the socket has taken its last byte.
 fn measure(metrics: &Metrics, frame: &Frame) {
-    if let Some(timing) = &frame.timing {
+    if let Some(timing) = frame.timing() {
         metrics.delivery_queue.record(timing.queued.elapsed().as_secs_f64());
         metrics.delivery_total.record(clock::seconds_since(timing.accepted_ms));
     }

@@ -1,14 +1,17 @@
 //! Who may have a connection.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use channels::App;
-use pusher::{CloseCode, Handshake, Output, Refused};
+use proto::control::TailKind;
+use pusher::{CloseCode, Handshake, Refused, Rejection};
 
 use crate::connections::{Admission, NotAdmitted};
 use crate::metrics::Refusal;
 use crate::server::Shared;
+use crate::tail::Told;
 
 /// Everything a connection starts with.
 pub(crate) struct Opening {
@@ -18,6 +21,8 @@ pub(crate) struct Opening {
     pub(super) app: Arc<App>,
     /// When the client began to connect.
     pub(super) begun: Instant,
+    /// Where it comes from, as far as this node sees.
+    pub(super) address: SocketAddr,
 }
 
 /// Where a client comes from, which some apps restrict.
@@ -27,6 +32,8 @@ pub(crate) struct Visitor {
     pub(crate) origin: Option<String>,
     /// Whether it comes over TLS, as far as this node or a proxy in front can tell.
     pub(crate) secure: bool,
+    /// Its address, or a proxy's.
+    pub(crate) address: SocketAddr,
 }
 
 /// Takes a place for the connection that `handshake` asks for, since `begun`. If there is none for it: what it is told.
@@ -35,12 +42,18 @@ pub(crate) fn admit(
     handshake: Result<Handshake, Refused>,
     visitor: &Visitor,
     begun: Instant,
-) -> Result<Opening, Vec<Output>> {
+) -> Result<Opening, Rejection> {
+    let key = handshake.as_ref().ok().map(|handshake| handshake.key.clone()).filter(|_| shared.tails.any());
     place(shared, handshake, visitor)
-        .map(|(admission, handshake, app)| Opening { admission, handshake, app, begun })
-        .map_err(|(refused, refusal)| {
+        .map(|(admission, handshake, app)| Opening { admission, handshake, app, begun, address: visitor.address })
+        .map_err(|(rejection, refusal)| {
             shared.metrics.refuse(refusal);
-            pusher::reject(refused.code, refused.protocol)
+            if let Some(key) = key.and_then(|key| shared.apps.by_key(key.as_str())) {
+                let (code, reason) = (rejection.code(), rejection.reason());
+                let told = Told { kind: TailKind::ConnectionRefused, code, reason, ..Told::default() };
+                shared.tails.tell(&key.app().id, told);
+            }
+            rejection
         })
 }
 
@@ -48,13 +61,14 @@ fn place(
     shared: &Shared,
     handshake: Result<Handshake, Refused>,
     visitor: &Visitor,
-) -> Result<(Admission, Handshake, Arc<App>), (Refused, Refusal)> {
+) -> Result<(Admission, Handshake, Arc<App>), (Rejection, Refusal)> {
     let handshake = handshake.map_err(|refused| {
         let unknown = refused.code == CloseCode::UnknownKey;
         let refusal = if unknown { Refusal::UnknownApp } else { Refusal::BadRequest };
-        (refused, refusal)
+        (refused.into(), refusal)
     })?;
-    let refuse = |code, refusal| (Refused { code, protocol: Some(handshake.protocol) }, refusal);
+    let refused = |code| Refused { code, protocol: Some(handshake.protocol) };
+    let refuse = |code, refusal| (Rejection::from(refused(code)), refusal);
     if shared.draining.is_cancelled() {
         // 4100, not 4200: until load balancers have noticed, whoever comes back at once comes back here.
         return Err(refuse(CloseCode::Unavailable, Refusal::Draining));
@@ -73,11 +87,14 @@ fn place(
     if !key.app().pusher.allows_origin(visitor.origin.as_deref()) {
         return Err(refuse(CloseCode::OriginNotAllowed, Refusal::Origin));
     }
-    let admission = shared.connections.admit(key.app()).map_err(|not| match not {
+    let meter = shared.meter(key.app());
+    let admission = shared.connections.admit(key.app(), &meter).map_err(|not| match not {
         NotAdmitted::NodeFull => refuse(CloseCode::OverCapacity, Refusal::ConnectionLimit),
-        NotAdmitted::OverQuota => {
-            shared.metrics.quota_connections.increment(1);
-            refuse(CloseCode::OverQuota, Refusal::Quota)
+        NotAdmitted::OverQuota(over) => {
+            shared.metrics.over_quota(over.quota);
+            // Where other nodes have room, or this one soon will, the client is to try again.
+            let code = if over.shared { CloseCode::OverQuota } else { CloseCode::OverCapacity };
+            (Rejection::because(refused(code), over.to_string()), Refusal::Quota)
         }
     })?;
     let app = Arc::clone(key.app());

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use backbone::{PublishError, Published};
-use pusher::{CloseCode, Input, Output};
+use pusher::{CloseCode, Input, Rejection};
 use tungstenite::Message;
 
 use super::{Connection, Ended, Opening, count, measure};
@@ -180,27 +180,18 @@ async fn farewell(socket: &mut WebSocket<Stream>, readable: bool, mut done: impl
     poll_fn(|cx| socket.poll_drain(cx)).await;
 }
 
-/// An upgraded socket that gets no session, and what it is told: an error for old clients, and the close.
+/// An upgraded socket that gets no session, and what it is told.
 pub(crate) struct RefusedSocket {
     pub(crate) socket: WebSocket<Stream>,
-    pub(crate) outputs: Vec<Output>,
+    pub(crate) rejection: Rejection,
 }
 
 /// Says why, and parts.
 pub(crate) async fn refuse(shared: &Shared, refused: Box<RefusedSocket>) {
-    let RefusedSocket { mut socket, outputs } = *refused;
-    for output in outputs {
-        match output {
-            Output::Send(text) => socket.out().push_back(frame::text(&text)),
-            Output::Close(code) => socket.close(code.number(), code.reason()),
-            Output::Deny { .. }
-            | Output::Join { .. }
-            | Output::SignIn { .. }
-            | Output::Subscribe { .. }
-            | Output::Unsubscribe { .. }
-            | Output::Publish { .. }
-            | Output::Ping => {}
-        }
+    let RefusedSocket { mut socket, rejection } = *refused;
+    if let Some(error) = rejection.error() {
+        socket.out().push_back(frame::text(&error));
     }
+    socket.close(rejection.code(), rejection.reason());
     tokio::time::timeout(shared.config.close_timeout, farewell(&mut socket, true, |_| {})).await.ok();
 }

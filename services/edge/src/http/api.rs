@@ -6,17 +6,23 @@ use std::time::Instant;
 use auth::{InvalidRequest, Query};
 use backbone::KvError;
 use bytes::Bytes;
-use channels::{App, ChannelName};
+use channels::{App, ChannelName, QuotaKind};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, StatusCode};
+use proto::control::TailKind;
 use pusher::api::{self, Action, ApiError, Authenticated, Cached, ChannelQuery, ChannelsQuery, Route};
 
 use super::{Reply, history, publish, reply};
 use crate::clock;
 use crate::metrics::PublishResult;
 use crate::server::Shared;
+use crate::tail::Told;
+
+/// A larger body is not looked at while its app may publish nothing at all. A smaller one costs little more than its
+/// signature, and from it can be told when its request will pass.
+const LOOKED_AT_BYTES: u64 = 16 * 1024;
 
 /// Answers a request, whatever it is.
 pub(super) async fn answer(shared: &Shared, request: Request<Incoming>) -> Reply {
@@ -34,6 +40,12 @@ pub(super) async fn answer(shared: &Shared, request: Request<Incoming>) -> Reply
     let refuse = |error: &ApiError| {
         if publishes {
             shared.metrics.http.result(class(error)).increment(1);
+            if let Some(app) = route.app.as_ref().filter(|_| shared.tails.any()) {
+                let reason = error.to_string();
+                let told =
+                    Told { kind: TailKind::PublishRefused, code: error.status(), reason: &reason, ..Told::default() };
+                shared.tails.tell(app, told);
+            }
         }
         reply::refusal(error)
     };
@@ -56,6 +68,15 @@ pub(super) async fn answer(shared: &Shared, request: Request<Incoming>) -> Reply
         Ok(signed) => signed,
         Err(error) => return unread(&error),
     };
+    if publishes
+        && body.size_hint().upper().is_none_or(|bytes| bytes > LOOKED_AT_BYTES)
+        && let Err(error) = may_publish(shared, &app)
+    {
+        return match forget_body(shared, body).await {
+            Ok(()) => refuse(&error),
+            Err(_) => last(refuse(&error)),
+        };
+    }
     let body = match read_body(shared, body, shared.config.max_body_bytes).await {
         Ok(body) => body,
         Err(NoBody::TooLarge) => return last(refuse(&too_large)),
@@ -77,7 +98,36 @@ pub(super) async fn answer(shared: &Shared, request: Request<Incoming>) -> Reply
         Action::Users { channel } => users(shared, &signed, channel).await,
         Action::Terminate { user } => terminate(shared, &signed, user).await,
     };
-    answered.unwrap_or_else(|error| refuse(&error))
+    answered.unwrap_or_else(|error| {
+        if let Some(quota) = error.quota() {
+            shared.metrics.over_quota(quota);
+            if quota == QuotaKind::MessageSize {
+                shared.meter(&app).refused(quota);
+            }
+        }
+        refuse(&error)
+    })
+}
+
+/// Whether the app may publish anything at all at this moment. An app that hammers at its limit is to cost as little as
+/// can be, so that others do not notice.
+fn may_publish(shared: &Shared, app: &App) -> Result<(), ApiError> {
+    shared.meter(app).may_publish(Instant::now()).map_err(|refused| {
+        shared.metrics.over_quota(refused.quota);
+        publish::over_quota(refused)
+    })
+}
+
+/// Takes a body off its connection that nobody wants: that costs less than a new connection.
+async fn forget_body(shared: &Shared, body: Incoming) -> Result<(), NoBody> {
+    let mut body = Limited::new(body, shared.config.max_body_bytes);
+    let forget = async {
+        while let Some(frame) = body.frame().await {
+            frame.map_err(|_| NoBody::Broken)?;
+        }
+        Ok(())
+    };
+    tokio::time::timeout(shared.config.body_timeout, forget).await.unwrap_or(Err(NoBody::TooLate))
 }
 
 /// Whether its refusals are counted as those of publishes.

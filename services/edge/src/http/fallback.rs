@@ -12,7 +12,7 @@ use pusher::xhr::{Route, Verb, max_send_bytes, parse_send};
 use tokio_util::sync::CancellationToken;
 
 use super::api::{NoBody, last, read_body};
-use super::{Body, Reply, reply, visitor};
+use super::{Body, Reply, Socket, reply, visitor};
 use crate::connection::Visitor;
 use crate::connection::xhr::{self, Asked, Sent};
 use crate::metrics::Transport;
@@ -26,11 +26,12 @@ const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering")
 /// Answers a request, whatever its method. `cut` cuts the socket it came over.
 pub(super) async fn answer(
     shared: &Arc<Shared>,
+    socket: &Socket,
     cut: CancellationToken,
     route: Route,
     request: Request<Incoming>,
 ) -> Response<Body> {
-    let visitor = visitor(shared, request.headers());
+    let visitor = visitor(shared, socket, request.headers());
     let mut answer = match (request.method(), route.verb) {
         (&Method::OPTIONS, _) => preflight().map(Either::Left),
         (&Method::POST, Verb::Stream) => receive(shared, cut, route, visitor, Transport::XhrStreaming).await,
@@ -76,7 +77,7 @@ async fn receive(
     let body = match xhr::receive(shared, asked).await {
         Ok(body) => Either::Right(body),
         // 200: any other status is a passing trouble to the client, which a code in the lines is not.
-        Err(outputs) => Either::Left(Full::new(xhr::refusal(outputs).into())),
+        Err(rejection) => Either::Left(Full::new(xhr::refusal(&rejection).into())),
     };
     let mut answer = Response::new(body);
     let headers = answer.headers_mut();

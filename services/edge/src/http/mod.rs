@@ -11,6 +11,7 @@ mod reply;
 mod upgrade;
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::pin::{self, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,20 +44,28 @@ type Body = Either<Full<bytes::Bytes>, AnswerBody>;
 
 /// What a request knows of the socket it came over.
 #[derive(Clone, Debug)]
-struct Socket {
+pub(crate) struct Socket {
     /// When it was accepted.
     accepted: Instant,
+    /// Where it comes from: the client, or a proxy in front.
+    address: SocketAddr,
     /// Its place among the node's sockets, given back when request and connection are done with it.
     _place: Arc<OwnedSemaphorePermit>,
 }
 
+impl Socket {
+    pub(crate) fn new(accepted: Instant, address: SocketAddr, place: OwnedSemaphorePermit) -> Self {
+        Self { accepted, address, _place: Arc::new(place) }
+    }
+}
+
 /// Serves one socket until it is closed or has become a WebSocket.
-pub(crate) async fn serve(shared: Arc<Shared>, stream: Stream, accepted: Instant, place: OwnedSemaphorePermit) {
+pub(crate) async fn serve(shared: Arc<Shared>, stream: Stream, socket: Socket) {
     // Cancelled by the first request.
     let asked = CancellationToken::new();
     // For an answer whose client does not read.
     let cut = CancellationToken::new();
-    let socket = Socket { accepted, _place: Arc::new(place) };
+    let accepted = socket.accepted;
     let service = {
         let (shared, asked, cut) = (Arc::clone(&shared), asked.clone(), cut.clone());
         service_fn(move |request| {
@@ -134,13 +143,14 @@ async fn part(mut stream: Stream, patience: Duration) {
 }
 
 /// Where the client of a request with these `headers` comes from.
-fn visitor(shared: &Shared, headers: &HeaderMap) -> Visitor {
+fn visitor(shared: &Shared, socket: &Socket, headers: &HeaderMap) -> Visitor {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     // A client that claims TLS falsely deceives nobody but itself.
     // Of several proxies the first, which the client talks to.
     let first = text("x-forwarded-proto").and_then(|protos| protos.split(',').next());
     let forwarded = first.is_some_and(|proto| proto.trim().eq_ignore_ascii_case("https"));
-    Visitor { origin: text("origin").map(str::to_owned), secure: forwarded || shared.is_tls() }
+    let (origin, secure) = (text("origin").map(str::to_owned), forwarded || shared.is_tls());
+    Visitor { origin, secure, address: socket.address }
 }
 
 async fn answer(
@@ -154,7 +164,7 @@ async fn answer(
     }
     let uri = request.uri();
     let mut reply = if let Some(route) = pusher::xhr::route(uri.path(), uri.query().unwrap_or_default()) {
-        fallback::answer(&shared, cut, route, request).await
+        fallback::answer(&shared, &socket, cut, route, request).await
     } else if uri.path().contains("/app/") && auth::signed_path(uri.path()).is_none() {
         let mut reply = reply::error(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket endpoint");
         reply.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));

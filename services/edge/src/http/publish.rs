@@ -1,18 +1,23 @@
-//! Publishing over HTTP: checked whole, then sent; 200 only when the backbone has acknowledged everything.
+//! Publishing over HTTP: checked whole, counted against the app's quotas whole, then sent; 200 only when the backbone has
+//! acknowledged everything.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use backbone::{Publish, PublishError, Publisher};
-use channels::{ChannelName, ConnectionId, Message, Record, RecordKind};
+use channels::{ChannelName, ConnectionId, Message, Record, RecordKind, Tier};
 use futures_util::future::join_all;
 use hyper::StatusCode;
+use metering::AppMeter;
 use pusher::api::{self, ApiError, Authenticated, Event};
 
 use super::{Reply, reply};
 use crate::clock;
+use crate::connection::data_bytes;
 use crate::metrics::PublishResult;
 use crate::server::Shared;
+use crate::tail::Told;
 
 /// Data that several events of a batch have together at most to be stored as one record: a quarter of what the
 /// backbone takes by default, and more than a batch holds by default.
@@ -26,8 +31,9 @@ pub(super) async fn event(
     begun: Instant,
 ) -> Result<Reply, ApiError> {
     let event = api::parse_event(body, signed)?;
+    let admitted = admit(shared, signed, std::slice::from_ref(&event))?;
     let counts = |channel: &ChannelName| shared.occupancy.counts(&signed.app.id, channel);
-    Ok(match publish(shared, signed, std::slice::from_ref(&event), begun).await {
+    Ok(match publish(shared, admitted, begun).await {
         Ok(()) => reply::ok(api::event_answer(&event, counts)),
         Err(error) => reply::refusal(&error),
     })
@@ -41,8 +47,9 @@ pub(super) async fn batch(
     begun: Instant,
 ) -> Result<Reply, ApiError> {
     let events = api::parse_batch(body, signed)?;
+    let admitted = admit(shared, signed, &events)?;
     let counts = |channel: &ChannelName| shared.occupancy.counts(&signed.app.id, channel);
-    Ok(match publish(shared, signed, &events, begun).await {
+    Ok(match publish(shared, admitted, begun).await {
         Ok(()) => reply::ok(api::batch_answer(&events, counts)),
         Err(error) => reply::refusal(&error),
     })
@@ -57,7 +64,8 @@ pub(super) async fn channel_event(
     begun: Instant,
 ) -> Result<Reply, ApiError> {
     let event = api::parse_channel_event(channel, body, signed)?;
-    Ok(match publish(shared, signed, std::slice::from_ref(&event), begun).await {
+    let admitted = admit(shared, signed, std::slice::from_ref(&event))?;
+    Ok(match publish(shared, admitted, begun).await {
         Ok(()) => reply::json(StatusCode::ACCEPTED, api::EMPTY_ANSWER),
         Err(error) => reply::refusal(&error),
     })
@@ -92,28 +100,94 @@ fn record(message: &Message, exclude: Option<ConnectionId>, timestamp_ms: u64) -
     Record { kind: RecordKind::Messages, connection: exclude, client: None, timestamp_ms, messages }
 }
 
-/// Publishes all, each channel's in order. If only some fail, what is true of all is that the outcome is unknown.
-async fn publish(
-    shared: &Shared,
-    signed: &Authenticated<'_>,
-    events: &[Event],
-    begun: Instant,
-) -> Result<(), ApiError> {
-    let publisher = Publisher::new(shared.backbone.clone());
-    let publishes = records(events, clock::unix_ms()).into_iter().map(|(channel, record)| {
+/// Records that the app's quotas allow.
+struct Admitted {
+    meter: Arc<AppMeter>,
+    records: Vec<(Publish, Cost)>,
+}
+
+/// Counts what `events` are against the app's quotas: all of them, or if there is no room for all, none.
+fn admit(shared: &Shared, signed: &Authenticated<'_>, events: &[Event]) -> Result<Admitted, ApiError> {
+    let records = records(events, clock::unix_ms()).into_iter().map(|(channel, record)| {
         let tier = signed.app.tier(&channel);
-        let app = signed.app.id.clone();
-        publisher.publish(Publish { app, channel, tier, record, idempotency: None })
+        let cost = Cost::of(&record, tier);
+        (Publish { app: signed.app.id.clone(), channel, tier, record, idempotency: None }, cost)
     });
+    let records: Vec<_> = records.collect();
+    let meter = shared.meter(signed.app);
+    let Cost { messages, bytes, kept } = Cost::sum(records.iter().map(|(_, cost)| cost));
+    meter.publish_all(messages, bytes, &kept, Instant::now()).map_err(over_quota)?;
+    Ok(Admitted { meter, records })
+}
+
+/// Publishes all, each channel's in order. If only some fail, what is true of all is that the outcome is unknown.
+async fn publish(shared: &Shared, admitted: Admitted, begun: Instant) -> Result<(), ApiError> {
+    let Admitted { meter, records } = admitted;
+    let publisher = Publisher::new(shared.backbone.clone());
+    let tailed: Vec<Publish> =
+        if shared.tails.any() { records.iter().map(|(publish, _)| publish.clone()).collect() } else { Vec::new() };
     // Every place in line is taken here, in order; the futures then run side by side.
-    let publishes: Vec<_> = publishes.collect();
+    let (publishes, costs): (Vec<_>, Vec<_>) =
+        records.into_iter().map(|(publish, cost)| (publisher.publish(publish), cost)).unzip();
     let metrics = &shared.metrics.http;
     let results = join_all(publishes).await;
-    for result in &results {
+    for (result, Cost { messages, bytes, kept }) in results.iter().zip(costs) {
         metrics.result(PublishResult::of(result)).increment(1);
+        if let Err(PublishError::TooLarge | PublishError::Unavailable) = result {
+            meter.unpublished(messages, bytes, &kept);
+        }
+    }
+    for (Publish { app, channel, record, .. }, result) in tailed.iter().zip(&results) {
+        for message in &record.messages {
+            let event = message.name.as_deref().unwrap_or_default();
+            shared.tell_published(app, channel, Told { event, ..Told::default() }, result);
+        }
     }
     metrics.seconds.record(begun.elapsed().as_secs_f64());
     outcome(results.into_iter().map(|result| result.map(drop)))
+}
+
+/// What is counted of records.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Cost {
+    /// A message to several channels counts for each.
+    messages: u64,
+    /// Of data.
+    bytes: u64,
+    /// For how long persistent channels keep how many of the bytes; each time once.
+    kept: Vec<(Duration, u64)>,
+}
+
+impl Cost {
+    fn of(record: &Record, tier: Tier) -> Self {
+        let bytes = data_bytes(record);
+        let kept = match tier {
+            Tier::Ephemeral | Tier::Recoverable => Vec::new(),
+            Tier::Persistent { retention } => vec![(retention, bytes)],
+        };
+        Self { messages: record.messages.len() as u64, bytes, kept }
+    }
+
+    fn sum<'a>(costs: impl Iterator<Item = &'a Self>) -> Self {
+        let mut sum = Self::default();
+        for cost in costs {
+            sum.messages += cost.messages;
+            sum.bytes += cost.bytes;
+            for (time, bytes) in &cost.kept {
+                match sum.kept.iter_mut().find(|(each, _)| each == time) {
+                    Some((_, kept)) => *kept += bytes,
+                    None => sum.kept.push((*time, *bytes)),
+                }
+            }
+        }
+        sum
+    }
+}
+
+/// How a quota in the way is told.
+pub(super) fn over_quota(refused: metering::Refused) -> ApiError {
+    let text = refused.to_string();
+    ApiError::OverQuota { text, quota: refused.quota, retry_after: refused.retry_after }
 }
 
 /// The one outcome of several publishes.
@@ -167,6 +241,21 @@ mod tests {
         let events = [large.clone(), large.clone(), large.clone()];
         let sizes: Vec<_> = records(&events, 7).iter().map(|(_, record)| record.messages.len()).collect();
         assert_eq!(sizes, [2, 1]);
+    }
+
+    #[test]
+    fn messages_count_for_each_channel_and_bytes_for_as_long_as_they_are_kept() {
+        let mut event = event("1", &["a", "b", "c"], None);
+        event.message.data = "12345".into();
+        let events = [event.clone(), event];
+        let hour = Duration::from_secs(3600);
+        let tiers =
+            HashMap::from([("b", Tier::Persistent { retention: hour }), ("c", Tier::Persistent { retention: hour })]);
+        let tier = |channel: &ChannelName| tiers.get(channel.as_str()).copied().unwrap_or_default();
+        let costs: Vec<_> =
+            records(&events, 7).iter().map(|(channel, record)| Cost::of(record, tier(channel))).collect();
+        assert_eq!(costs[1], Cost { messages: 2, bytes: 10, kept: vec![(hour, 10)] });
+        assert_eq!(Cost::sum(costs.iter()), Cost { messages: 6, bytes: 30, kept: vec![(hour, 20)] });
     }
 
     #[test]

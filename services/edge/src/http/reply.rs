@@ -50,6 +50,11 @@ pub(super) fn refusal(error: &ApiError) -> Reply {
     if let ApiError::MethodNotAllowed { allowed } = error {
         reply.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     }
+    if let Some(after) = error.retry_after() {
+        // In whole seconds, so rounded up.
+        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+    }
     reply
 }
 

@@ -52,7 +52,7 @@ pub(super) fn start(
     let handshake = pusher::parse_handshake(uri.path(), uri.query().unwrap_or_default());
     let offers = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
     let protocol = offers.filter_map(|offer| offer.to_str().ok()).find_map(pusher::select_subprotocol);
-    let visitor = visitor(&shared, request.headers());
+    let visitor = visitor(&shared, &socket, request.headers());
     let upgrade = hyper::upgrade::on(request);
     let task = {
         let shared = Arc::clone(&shared);
@@ -101,6 +101,6 @@ fn establish(
 ) -> Result<Box<WebSocketTask>, Box<RefusedSocket>> {
     match connection::admit(shared, handshake, visitor, accepted) {
         Ok(opening) => Ok(WebSocketTask::open(Arc::clone(shared), socket, opening)),
-        Err(outputs) => Err(Box::new(RefusedSocket { socket, outputs })),
+        Err(rejection) => Err(Box::new(RefusedSocket { socket, rejection })),
     }
 }

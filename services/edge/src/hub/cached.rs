@@ -77,21 +77,22 @@ impl Hub {
         Ok(None)
     }
 
-    /// What a new subscriber is sent: the event, or that there is none.
-    pub(super) fn cached_frame(&self, channel: &Channel, cached: Option<&Cached>) -> Frame {
+    /// What a new subscriber is sent: the event, with the bytes of its data, or that there is none.
+    pub(super) fn cached_frame(&self, channel: &Channel, cached: Option<&Cached>) -> (Frame, Option<usize>) {
         let app = self.apps.get(&channel.app);
         let cached = cached.filter(|cached| app.as_ref().is_some_and(|app| cached.ttl(app).is_some()));
         let text = cached.and_then(|Cached { position, record }| {
             let position = self.tells_positions(&channel.app).then_some(*position);
-            pusher::encode_record(&channel.name, record, position).pop()
+            let text = pusher::encode_record(&channel.name, record, position).pop()?;
+            Some((text, record.messages.last()?.data.len()))
         });
         match text {
-            Some(text) => frame::text(&text),
+            Some((text, bytes)) => (frame::text(&text), Some(bytes)),
             None => {
                 if let Some(app) = app {
                     self.webhooks.cache_miss(&app, &channel.name);
                 }
-                frame::text(&pusher::cache_miss(&channel.name))
+                (frame::text(&pusher::cache_miss(&channel.name)), None)
             }
         }
     }

@@ -4,17 +4,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use channels::{AppId, ChannelKind, ChannelName, ClientId, Member, Position, Record, RecordKind, Roster};
+use channels::{
+    AppId, ChannelKind, ChannelName, ClientId, ConnectionId, Member, Position, Record, RecordKind, Roster,
+    SlowConsumers,
+};
+use metering::{AppMeter, Refused};
 use parking_lot::{Mutex, MutexGuard};
+use proto::control::TailKind;
 use slab::Slab;
 use tokio::sync::Notify;
 
 use super::cached::Cached;
-use super::presence::Presence;
+use super::presence::{Newcomer, Presence};
 use super::{Hub, Replay, Settings, ring::Ring};
 use crate::clock;
+use crate::connection::data_bytes;
 use crate::connections::Peer;
-use crate::queue::{Ending, Frame, Timing};
+use crate::queue::{Ending, Frame, Tag, Timing};
+use crate::tail::{self, Told};
 use crate::websocket::frame;
 
 /// A channel that somebody on this node is, or was a moment ago, subscribed to.
@@ -23,6 +30,8 @@ pub(crate) struct Channel {
     pub(crate) app: AppId,
     pub(crate) name: ChannelName,
     pub(super) kind: ChannelKind,
+    /// What its app uses.
+    meter: Arc<AppMeter>,
     state: Mutex<State>,
     /// How many subscribers `state` holds, to be read without waiting for a fan-out.
     subscriptions: AtomicU64,
@@ -119,6 +128,21 @@ impl Subscription {
     }
 }
 
+/// Why there is no subscription.
+#[derive(Debug)]
+pub(super) enum NotJoined {
+    /// The channel is over; what it was given back.
+    Ended(Box<(Waits, Option<Newcomer>)>),
+    /// A quota of the app is used up.
+    Refused(Refused),
+}
+
+impl From<Refused> for NotJoined {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
+}
+
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.channel.leave(&self.hub, self.key, self.stay);
@@ -126,7 +150,8 @@ impl Drop for Subscription {
 }
 
 impl Channel {
-    pub(super) fn new(app: AppId, name: ChannelName, settings: &Settings) -> Self {
+    /// A channel of the app that `meter` is of, before it is attached.
+    pub(super) fn new(meter: Arc<AppMeter>, name: ChannelName, settings: &Settings) -> Self {
         let kind = ChannelKind::of(name.as_str());
         let state = State {
             phase: Phase::Attaching,
@@ -139,9 +164,10 @@ impl Channel {
             untold: false,
         };
         Self {
-            app,
+            app: meter.app().clone(),
             name,
             kind,
+            meter,
             state: Mutex::new(state),
             subscriptions: AtomicU64::new(0),
             look: Notify::new(),
@@ -154,17 +180,22 @@ impl Channel {
         self.state.lock()
     }
 
-    /// Adds a subscriber, which `waits` for its confirmation; gives that back if the channel is over.
+    /// Adds a subscriber, which `waits` for its confirmation.
     pub(super) fn join(
         self: &Arc<Self>,
         hub: &Arc<Hub>,
         peer: &Arc<Peer>,
         waits: Waits,
-        member: Option<(ClientId, bytes::Bytes)>,
-    ) -> Result<Subscription, (Waits, Option<(ClientId, bytes::Bytes)>)> {
+        mut newcomer: Option<Newcomer>,
+    ) -> Result<Subscription, NotJoined> {
         let mut state = self.state.lock();
         if state.phase == Phase::Ended {
-            return Err((waits, member));
+            return Err(NotJoined::Ended(Box::new((waits, newcomer))));
+        }
+        if let (Some(presence), Some(newcomer)) = (&state.presence, &mut newcomer)
+            && !presence.has(&peer.id)
+        {
+            newcomer.take_place(&self.meter)?;
         }
         let waits = match waits {
             // Under the lock, so before any later record.
@@ -175,15 +206,18 @@ impl Channel {
             waits => Some(waits),
         };
         let key = state.subscribers.insert(Subscriber { peer: Arc::clone(peer), waits });
-        if let (Some(presence), Some((user, info))) = (&mut state.presence, member) {
-            presence.enter(hub, &peer.id, user.clone(), info, key);
+        if let (Some(presence), Some(newcomer)) = (&mut state.presence, newcomer) {
+            let user = newcomer.user.clone();
+            presence.enter(hub, &peer.id, newcomer, key);
             // It may have left a moment ago, and not be gone yet.
             self.confirm_member(hub, &mut state, &Member { connection: peer.id.clone(), user });
         }
         let before = self.subscriptions.fetch_add(1, Ordering::Relaxed);
         drop(state);
         hub.metrics.subscriptions.of(self.kind).increment(1);
+        hub.subscriptions.fetch_add(1, Ordering::Relaxed);
         if before == 0 {
+            hub.occupied_channels.fetch_add(1, Ordering::Relaxed);
             hub.metrics.channels.of(self.kind).increment(1);
             // While nobody was here nobody looked at the tier.
             self.look();
@@ -216,8 +250,11 @@ impl Channel {
         }
         let left = self.subscriptions.fetch_sub(1, Ordering::Relaxed) - 1;
         drop(state);
+        hub.occupied.leave(&self.meter, &self.name);
         hub.metrics.subscriptions.of(self.kind).decrement(1);
+        hub.subscriptions.fetch_sub(1, Ordering::Relaxed);
         if left == 0 {
+            hub.occupied_channels.fetch_sub(1, Ordering::Relaxed);
             hub.metrics.channels.of(self.kind).decrement(1);
             self.look();
         }
@@ -235,6 +272,23 @@ impl Channel {
     /// How many connections are subscribed.
     pub(crate) fn subscriptions(&self) -> u64 {
         self.subscriptions.load(Ordering::Relaxed)
+    }
+
+    /// The connections that are subscribed.
+    pub(super) fn peers(&self) -> Vec<Arc<Peer>> {
+        self.state.lock().subscribers.iter().map(|(_, subscriber)| Arc::clone(&subscriber.peer)).collect()
+    }
+
+    /// Whether `peer` is subscribed.
+    pub(super) fn has(&self, peer: &Arc<Peer>) -> bool {
+        self.state.lock().subscribers.iter().any(|(_, subscriber)| Arc::ptr_eq(&subscriber.peer, peer))
+    }
+
+    /// The connections of this node that are present as `user`.
+    pub(super) fn present_as(&self, user: &ClientId) -> Vec<ConnectionId> {
+        let state = self.state.lock();
+        let own = state.presence.iter().flat_map(|presence| &presence.own);
+        own.filter(|(_, own)| own.user == *user).map(|(connection, _)| connection.clone()).collect()
     }
 
     /// The users present in the cluster, if this node follows them.
@@ -296,8 +350,14 @@ impl Channel {
         peer.queue.push(confirmation);
         state.untold = true;
         hub.metrics.subscribed.increment(1);
+        let told = Told { kind: TailKind::Subscribed, connection: peer.id.as_str(), ..self.told() };
+        hub.tails.tell(&self.app, told);
         if self.kind.is_cache() {
-            peer.queue.push(hub.cached_frame(self, state.cached.as_ref()));
+            let (frame, event_bytes) = hub.cached_frame(self, state.cached.as_ref());
+            if let Some(bytes) = event_bytes {
+                self.meter.delivered(1, bytes as u64, Instant::now());
+            }
+            peer.queue.push(frame);
         }
     }
 
@@ -305,7 +365,7 @@ impl Channel {
     pub(super) fn deliver(&self, hub: &Hub, position: Option<Position>, record: &Arc<Record>) {
         let received = Instant::now();
         // Nobody can be owed the record who is not subscribed by now: it was published before.
-        let frame = (self.subscriptions() > 0).then(|| self.encode(hub, position, record));
+        let frame = (self.subscriptions() > 0).then(|| self.event(hub, position, record));
         let mut state = self.state.lock();
         if let Some(position) = position {
             state.ring.push(position, Arc::clone(record));
@@ -325,31 +385,60 @@ impl Channel {
             (RecordKind::Messages | RecordKind::ClientEvent, _) => {}
         }
         let Some(frame) = frame.filter(|frame| frame.messages > 0) else { return };
+        let messages = u64::from(frame.messages);
         // One delivery of each record is measured: any more would cost every delivery. Which one goes round.
         let measured = position.map_or(record.timestamp_ms, |position| position.sequence);
         let measured = usize::try_from(measured).unwrap_or_default() % state.subscribers.len().max(1);
-        let mut size = 0_u32;
+        let mut size = 0_u64;
+        let taps = hub.tails.of(&self.app);
+        let event = record.messages.first().and_then(|message| message.name.as_deref()).unwrap_or_default();
+        let told = Told { kind: TailKind::Delivered, event, ..self.told() };
         for (index, (_, subscriber)) in state.subscribers.iter().enumerate() {
             let peer = &subscriber.peer;
-            if subscriber.waits.is_some() || record.connection.as_ref().is_some_and(|other| *other == peer.id) {
+            let left_out = record.connection.as_ref().is_some_and(|other| *other == peer.id);
+            for tap in &taps {
+                let reason = if left_out { "left out, as its sender asked" } else { "" };
+                let count = if left_out { 0 } else { messages };
+                tail::tell_of_one(tap, Told { connection: peer.id.as_str(), reason, count, ..told });
+            }
+            if subscriber.waits.is_some() || left_out {
                 continue;
             }
             let mut frame = frame.clone();
             if index == measured {
-                frame.timing = Some(Box::new(Timing { accepted_ms: record.timestamp_ms, queued: Instant::now() }));
+                let timing = Some(Timing { accepted_ms: record.timestamp_ms, queued: Instant::now() });
+                frame.tag = Some(Arc::new(Tag { timing, ..frame.tag.as_deref().cloned().unwrap_or_default() }));
             }
             peer.queue.push(frame);
             size += 1;
         }
         drop(state);
-        hub.metrics.fanout_size.record(f64::from(size));
+        taps.iter().for_each(|tap| tail::tell(tap, Told { count: size, ..told }));
+        if size > 0 {
+            self.meter.delivered(size * messages, size * data_bytes(record), received);
+        }
+        // Exact up to 2^53.
+        #[expect(clippy::cast_precision_loss, reason = "a histogram is of floats")]
+        hub.metrics.fanout_size.record(size as f64);
         hub.metrics.delivery_fanout.record(received.elapsed().as_secs_f64());
         hub.metrics.delivery_backbone.record(clock::seconds_since(record.timestamp_ms));
     }
 
-    pub(super) fn encode(&self, hub: &Hub, position: Option<Position>, record: &Record) -> Frame {
-        let position = position.filter(|_| hub.tells_positions(&self.app));
-        frame::texts(&pusher::encode_record(&self.name, record, position))
+    /// What those who tail are told of the channel.
+    pub(super) fn told(&self) -> Told<'_> {
+        Told { channel: self.name.as_str(), ..Told::default() }
+    }
+
+    /// The events of `record`, for every subscriber.
+    fn event(&self, hub: &Hub, position: Option<Position>, record: &Record) -> Frame {
+        let Some(app) = hub.apps.get(&self.app) else { return Frame::default() };
+        let position = position.filter(|_| app.pusher.positions);
+        let replaceable = match app.slow_consumers(&self.name) {
+            SlowConsumers::Disconnect => None,
+            SlowConsumers::KeepLatest => Some(self.name.clone()),
+        };
+        let tag = replaceable.map(|name| Arc::new(Tag { replaceable: Some(name), timing: None }));
+        Frame { tag, ..frame::texts(&pusher::encode_record(&self.name, record, position)) }
     }
 
     /// Tells all subscribers how many they are in the cluster, if that is news. When to try again, if it is too early.

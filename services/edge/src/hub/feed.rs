@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use backbone::{Attachment, Delivery, Gap};
 use channels::{Roster, Tier};
+use proto::control::TailKind;
 
 use super::Hub;
 use super::channel::{Channel, Loaded};
+use crate::tail::Told;
 
 /// First and longest pause between attempts to attach.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
@@ -174,5 +176,7 @@ fn tell_gap(hub: &Hub, channel: &Channel, gap: Gap) {
         app = %channel.app, channel = %channel.name, after = %gap.after, resumes = %gap.resumes,
         subscribers = channel.subscriptions(), "messages of a channel may be missing; its subscribers are told to reconnect"
     );
+    let reason = "messages may be missing, subscribers are told to reconnect";
+    hub.tails.tell(&channel.app, Told { kind: TailKind::Dropped, reason, ..channel.told() });
     channel.tell_missed(gap.resumes);
 }

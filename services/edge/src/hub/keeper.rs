@@ -13,7 +13,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::Instant;
 
 use super::channel::{Phase, State};
-use super::presence::Presence;
+use super::presence::{Place, Presence};
 use super::{Channel, Hub};
 use crate::queue::Ending;
 
@@ -38,6 +38,8 @@ pub(super) struct Own {
     pub(super) left: u64,
     /// Another user of the same connection, who comes when this one has left: its info and place.
     pub(super) next: Option<Box<(ClientId, Bytes, usize)>>,
+    /// Its place among the members of its app.
+    pub(super) place: Option<Place>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,9 +108,9 @@ struct Look {
 }
 
 impl Own {
-    pub(super) fn new(user: ClientId, info: Bytes, subscriber: usize) -> Self {
-        let (since, wanted) = (Instant::now(), Wanted::Present);
-        Self { user, info, subscriber: Some(subscriber), since, wanted, written: None, busy: None, left: 0, next: None }
+    pub(super) fn new(user: ClientId, info: Bytes, place: Option<Place>, subscriber: usize) -> Self {
+        let (since, wanted, subscriber) = (Instant::now(), Wanted::Present, Some(subscriber));
+        Self { user, info, subscriber, since, wanted, written: None, busy: None, left: 0, next: None, place }
     }
 
     fn due(&self, look: &Look) -> Due {
@@ -133,7 +135,7 @@ impl Own {
 impl Channel {
     /// What the keeper is to do.
     fn next_steps(&self, hub: &Hub) -> Next {
-        let limit = hub.apps.get(&self.app).map_or(usize::MAX, |app| app.limits.presence_members);
+        let limit = hub.apps.get(&self.app).map_or(usize::MAX, |app| app.presence_members(&self.name));
         let mut state = self.state();
         let look = Look {
             now: Instant::now(),

@@ -22,13 +22,14 @@ use std::collections::HashMap;
 use std::collections::hash_map::{DefaultHasher, Entry};
 use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use backbone::registry::Apps;
 use backbone::{Backbone, Bucket, Kv};
 use bytes::Bytes;
-use channels::{AppId, ChannelName, ClientId, Position, Tier};
+use channels::{AppId, ChannelName, ClientId, ConnectionId, Position, QuotaKind, Tier};
+use metering::Refused;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -37,15 +38,20 @@ use crate::config::Config;
 use crate::connections::Peer;
 use crate::membership::Membership;
 use crate::metrics::Metrics;
-use crate::occupancy::Changes;
+use crate::occupancy::{Changes, Occupied};
 use crate::queue::Frame;
+use crate::tail::Tails;
 use crate::webhooks::Webhooks;
-use channel::Waits;
 pub(crate) use channel::{Channel, Subscription};
+use channel::{NotJoined, Waits};
+use presence::Newcomer;
 pub(crate) use ring::Replay;
 
 /// Parts of the channel map.
 const SHARDS: usize = 64;
+
+/// When to come back to an app that has as many channels as it may have: nobody knows when one of them is left.
+const CHANNELS_FULL: Duration = Duration::from_secs(10);
 
 /// What the hub needs of the edge's settings.
 #[derive(Clone, Copy, Debug)]
@@ -74,10 +80,15 @@ pub(crate) struct Hub {
     membership: Arc<Membership>,
     /// How many members this node has, those included that are about to leave.
     members: AtomicUsize,
+    /// How many channels have subscribers, and how many subscriptions there are.
+    occupied_channels: AtomicU64,
+    subscriptions: AtomicU64,
     /// Where changed counts are noted: for the cluster, and for subscribers here.
     changes: Arc<Changes>,
     news: Arc<Changes>,
+    occupied: Arc<Occupied>,
     webhooks: Arc<Webhooks>,
+    tails: Arc<Tails>,
     metrics: Arc<Metrics>,
 }
 
@@ -89,7 +100,9 @@ pub(crate) struct Parts {
     pub(crate) membership: Arc<Membership>,
     pub(crate) changes: Arc<Changes>,
     pub(crate) news: Arc<Changes>,
+    pub(crate) occupied: Arc<Occupied>,
     pub(crate) webhooks: Arc<Webhooks>,
+    pub(crate) tails: Arc<Tails>,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -102,7 +115,7 @@ impl Hub {
             detach_linger: config.detach_linger,
             attach_timeout: config.attach_timeout,
         };
-        let Parts { backbone, apps, membership, changes, news, webhooks, metrics } = parts;
+        let Parts { backbone, apps, membership, changes, news, occupied, webhooks, tails, metrics } = parts;
         Arc::new(Self {
             roster: backbone.kv(Bucket::Roster),
             backbone,
@@ -113,9 +126,13 @@ impl Hub {
             stop,
             membership,
             members: AtomicUsize::new(0),
+            occupied_channels: AtomicU64::new(0),
+            subscriptions: AtomicU64::new(0),
             changes,
             news,
+            occupied,
             webhooks,
+            tails,
             metrics,
         })
     }
@@ -123,25 +140,31 @@ impl Hub {
     /// Subscribes `peer`. It gets `confirmation` when every record published afterwards is sure to come, and before any
     /// of them: at once if the channel is attached, else as soon as it is. If it cannot be attached in time, the
     /// connection is ended.
+    ///
+    /// # Errors
+    /// The app has as many channels as it may have.
     pub(crate) fn subscribe(
         self: &Arc<Self>,
         peer: &Arc<Peer>,
         name: &ChannelName,
         confirmation: Frame,
-    ) -> Subscription {
+    ) -> Result<Subscription, Refused> {
         self.join(peer, name, Waits::ForChannel(Box::new(confirmation)), None)
     }
 
     /// Subscribes `peer` as a member of a presence channel: `user`, of whom `info` is known. Its confirmation says who is
     /// there, itself included; it comes when everybody else can see it. If the channel is full, its queue is told.
+    ///
+    /// # Errors
+    /// The app has as many channels, or members, as it may have.
     pub(crate) fn enter(
         self: &Arc<Self>,
         peer: &Arc<Peer>,
         name: &ChannelName,
         user: ClientId,
         info: Bytes,
-    ) -> Subscription {
-        self.join(peer, name, Waits::ForEntry, Some((user, info)))
+    ) -> Result<Subscription, Refused> {
+        self.join(peer, name, Waits::ForEntry, Some(Newcomer::new(user, info)))
     }
 
     fn join(
@@ -149,15 +172,42 @@ impl Hub {
         peer: &Arc<Peer>,
         name: &ChannelName,
         waits: Waits,
-        member: Option<(ClientId, Bytes)>,
-    ) -> Subscription {
-        let (mut waits, mut member) = (waits, member);
+        newcomer: Option<Newcomer>,
+    ) -> Result<Subscription, Refused> {
+        let (app, meter) = (&peer.app, &peer.meter);
+        let limit = self.apps.get(app).and_then(|app| app.quota.channels);
+        let joined = if self.occupied.enter(meter, name, limit) {
+            self.let_in(peer, name, waits, newcomer).inspect_err(|_| self.occupied.leave(meter, name))
+        } else {
+            meter.refused(QuotaKind::Channels);
+            Err(Refused { quota: QuotaKind::Channels, retry_after: CHANNELS_FULL, shared: true })
+        };
+        joined.inspect_err(|refused| self.metrics.over_quota(refused.quota))
+    }
+
+    fn let_in(
+        self: &Arc<Self>,
+        peer: &Arc<Peer>,
+        name: &ChannelName,
+        mut waits: Waits,
+        mut newcomer: Option<Newcomer>,
+    ) -> Result<Subscription, Refused> {
         loop {
-            let channel = self.channel(&peer.app, name);
-            match channel.join(self, peer, waits, member) {
-                Ok(subscription) => return subscription,
-                // It ended between the two; the next look makes a new one.
-                Err(back) => (waits, member) = back,
+            let channel = match self.find(&peer.app, name) {
+                Some(channel) => channel,
+                None => {
+                    // Before anything is done for a channel that nobody is in.
+                    if let Some(newcomer) = &mut newcomer {
+                        newcomer.take_place(&peer.meter)?;
+                    }
+                    self.channel(peer, name)
+                }
+            };
+            match channel.join(self, peer, waits, newcomer) {
+                Ok(subscription) => return Ok(subscription),
+                Err(NotJoined::Refused(refused)) => return Err(refused),
+                // The next look makes a new one.
+                Err(NotJoined::Ended(back)) => (waits, newcomer) = *back,
             }
         }
     }
@@ -169,13 +219,14 @@ impl Hub {
         &self.shards[index]
     }
 
-    /// The channel, which is created with its task if it is not there.
-    fn channel(self: &Arc<Self>, app: &AppId, name: &ChannelName) -> Arc<Channel> {
+    /// The channel that `peer` asks for, which is created with its task if it is not there.
+    fn channel(self: &Arc<Self>, peer: &Peer, name: &ChannelName) -> Arc<Channel> {
+        let app = &peer.app;
         let mut map = self.shard(app, name).lock();
         match map.entry(app.clone()).or_default().entry(name.clone()) {
             Entry::Occupied(entry) => Arc::clone(entry.get()),
             Entry::Vacant(entry) => {
-                let channel = Arc::new(Channel::new(app.clone(), name.clone(), &self.settings));
+                let channel = Arc::new(Channel::new(Arc::clone(&peer.meter), name.clone(), &self.settings));
                 self.tasks.spawn(feed::run(Arc::clone(self), Arc::clone(&channel)));
                 Arc::clone(entry.insert(channel))
             }
@@ -259,6 +310,37 @@ impl Hub {
             occupied.extend(channels.filter(|channel| channel.subscriptions() > 0).map(|channel| channel.name.clone()));
         }
         occupied
+    }
+
+    /// How many channels have subscribers on this node, and how many subscriptions there are.
+    pub(crate) fn totals(&self) -> (u64, u64) {
+        (self.occupied_channels.load(Ordering::Relaxed), self.subscriptions.load(Ordering::Relaxed))
+    }
+
+    /// The connections of this node that are subscribed to a channel.
+    pub(crate) fn subscribed(&self, app: &AppId, name: &ChannelName) -> Vec<Arc<Peer>> {
+        self.find(app, name).map(|channel| channel.peers()).unwrap_or_default()
+    }
+
+    /// The channels that `peer` is subscribed to, by name. Goes through all subscriptions of its app.
+    pub(crate) fn channels_of(&self, peer: &Arc<Peer>) -> Vec<ChannelName> {
+        let channels = self.of(&peer.app);
+        let mut names: Vec<_> =
+            channels.iter().filter(|channel| channel.has(peer)).map(|channel| channel.name.clone()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// The connections of this node that are present as `user` in any channel.
+    pub(crate) fn present_as(&self, app: &AppId, user: &ClientId) -> Vec<ConnectionId> {
+        self.of(app).iter().flat_map(|channel| channel.present_as(user)).collect()
+    }
+
+    fn of(&self, app: &AppId) -> Vec<Arc<Channel>> {
+        let of_app = |shard: &Mutex<Map>| -> Vec<_> {
+            shard.lock().get(app).into_iter().flat_map(HashMap::values).cloned().collect()
+        };
+        self.shards.iter().flat_map(of_app).collect()
     }
 
     /// Every presence channel that this node follows.

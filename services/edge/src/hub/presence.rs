@@ -13,6 +13,7 @@ use bytes::Bytes;
 use channels::{
     ChannelName, ClientId, ConnectionId, EdgeId, Member, PresenceAction, PresenceChange, Roster, Transition,
 };
+use metering::{AppMeter, Refused};
 use tokio::time::Instant;
 
 use super::channel::State;
@@ -21,6 +22,39 @@ use super::{Channel, Hub};
 use crate::connections::Peer;
 use crate::queue::Frame;
 use crate::websocket::frame;
+
+/// Somebody who is to become a member.
+#[derive(Debug)]
+pub(super) struct Newcomer {
+    pub(super) user: ClientId,
+    info: Bytes,
+    place: Option<Place>,
+}
+
+/// A member's place among those its app may have, given back by dropping it.
+#[derive(Debug)]
+pub(super) struct Place(Arc<AppMeter>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.left_member();
+    }
+}
+
+impl Newcomer {
+    pub(super) fn new(user: ClientId, info: Bytes) -> Self {
+        Self { user, info, place: None }
+    }
+
+    /// Takes a place for it, unless it has one.
+    pub(super) fn take_place(&mut self, meter: &Arc<AppMeter>) -> Result<(), Refused> {
+        if self.place.is_none() {
+            meter.enter_member()?;
+            self.place = Some(Place(Arc::clone(meter)));
+        }
+        Ok(())
+    }
+}
 
 /// Presence of one channel.
 #[derive(Debug, Default)]
@@ -38,8 +72,14 @@ impl Presence {
         self.roster.as_ref()
     }
 
-    /// Notes a new member, which the keeper will write.
-    pub(super) fn enter(&mut self, hub: &Hub, connection: &ConnectionId, user: ClientId, info: Bytes, key: usize) {
+    /// Whether that connection is a member of this node, or one that is about to leave: it needs no second place.
+    pub(super) fn has(&self, connection: &ConnectionId) -> bool {
+        self.own.contains_key(connection)
+    }
+
+    /// Notes a new member, which the keeper will write. It has a place, unless [`Self::has`] it already.
+    pub(super) fn enter(&mut self, hub: &Hub, connection: &ConnectionId, newcomer: Newcomer, key: usize) {
+        let Newcomer { user, info, place } = newcomer;
         match self.own.get_mut(connection) {
             // It left a moment ago and is not gone yet.
             Some(own) if own.user == user => {
@@ -52,7 +92,7 @@ impl Presence {
                 own.next = Some(Box::new((user, info, key)));
             }
             None => {
-                self.own.insert(connection.clone(), Own::new(user, info, key));
+                self.own.insert(connection.clone(), Own::new(user, info, place, key));
                 hub.members.fetch_add(1, Ordering::Relaxed);
                 hub.metrics.members.increment(1);
             }
@@ -76,7 +116,7 @@ impl Presence {
         match own.next {
             Some(next) => {
                 let (user, info, subscriber) = *next;
-                self.own.insert(connection.clone(), Own::new(user, info, subscriber));
+                self.own.insert(connection.clone(), Own::new(user, info, own.place, subscriber));
             }
             None => {
                 hub.members.fetch_sub(1, Ordering::Relaxed);
@@ -194,7 +234,7 @@ impl Channel {
 
     /// Confirms the subscription of a member of this node, if it waits for that and the roster has it.
     pub(super) fn confirm_member(&self, hub: &Hub, state: &mut State, member: &Member) {
-        let limit = hub.apps.get(&self.app).map_or(usize::MAX, |app| app.limits.presence_members);
+        let limit = hub.apps.get(&self.app).map_or(usize::MAX, |app| app.presence_members(&self.name));
         let State { presence: Some(presence), subscribers, .. } = state else { return };
         let Some(own) = presence.own.get_mut(&member.connection).filter(|own| own.user == member.user) else { return };
         let Some(subscriber) = own.subscriber.and_then(|key| subscribers.get_mut(key)) else { return };

@@ -1,14 +1,16 @@
 mod cached;
 mod presence;
+mod quotas;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backbone::Publish;
 use backbone::registry::AppChange;
-use channels::{ConnectionId, Message, Namespace, Namespaces, Record, RecordKind};
+use channels::{App, ConnectionId, Message, Namespace, Namespaces, Record, RecordKind};
+use metering::{AppMeter, Meters};
 
 use super::*;
 use crate::fixtures::{self, World};
@@ -21,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 struct Fixture {
     world: World,
     hub: Arc<Hub>,
+    meters: Meters,
+    /// That of the one app.
+    meter: Arc<AppMeter>,
 }
 
 impl Fixture {
@@ -29,19 +34,25 @@ impl Fixture {
     }
 
     async fn over(config: &backbone::Config) -> Self {
-        let world = World::over(config, fixtures::app()).await;
+        Self::with(config, fixtures::app()).await
+    }
+
+    async fn with(config: &backbone::Config, app: App) -> Self {
+        let meters = Meters::new(Instant::now());
+        let meter = meters.meter(&app);
+        let world = World::over(config, app).await;
         let parts = world.parts(Duration::from_secs(15));
         let hub = Hub::new(&Config::default(), parts, world.stop.child_token());
-        Self { world, hub }
+        Self { world, hub, meters, meter }
     }
 
     fn peer(&self, number: u32, limit: usize) -> Arc<Peer> {
         let id = ConnectionId::new(&format!("1.{number}")).unwrap();
-        Arc::new(Peer::new(id, fixtures::app().id, limit))
+        Arc::new(Peer::new(id, Arc::clone(&self.meter), fixtures::client(), limit))
     }
 
     fn subscribe(&self, peer: &Arc<Peer>, channel: &str) -> Subscription {
-        self.hub.subscribe(peer, &name(channel), frame::text("ok"))
+        self.hub.subscribe(peer, &name(channel), frame::text("ok")).unwrap()
     }
 
     async fn publish(&self, channel: &str, data: &str, exclude: Option<&Peer>) {
@@ -333,7 +344,8 @@ async fn apps_do_not_see_each_other_and_leave_nothing_behind() {
     let f = Fixture::new().await;
     let other = AppId::new("2002").unwrap();
     let (mine, theirs) = (f.peer(1, 1 << 20), f.peer(2, 1 << 20));
-    let theirs = Arc::new(Peer::new(theirs.id.clone(), other.clone(), 1 << 20));
+    let meter = fixtures::meter(&App { id: other.clone(), ..fixtures::app() });
+    let theirs = Arc::new(Peer::new(theirs.id.clone(), meter, fixtures::client(), 1 << 20));
     let subscriptions = (f.subscribe(&mine, "a"), f.subscribe(&theirs, "a"));
     assert_eq!((f.hub.occupied(&mine.app).len(), f.hub.occupied(&other).len()), (1, 1));
     assert_eq!((next(&mine).await, next(&theirs).await), (vec!["ok".to_owned()], vec!["ok".to_owned()]));

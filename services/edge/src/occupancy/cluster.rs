@@ -134,8 +134,9 @@ impl Occupancy {
         while changed.changed().await.is_ok() {
             let alive = self.membership.alive();
             for edge in alive.symmetric_difference(&known) {
-                for (app, channel, _) in self.cluster.lock().counted_by(edge) {
-                    self.news.note(&app, &channel);
+                let cluster = self.cluster.lock();
+                for (app, channel, _) in cluster.counted_by(edge) {
+                    self.changed(&cluster, &app, &channel);
                 }
             }
             known = alive;
@@ -152,20 +153,27 @@ impl Occupancy {
                 match &mut fresh {
                     Some(fresh) => drop(self.apply(fresh, event)),
                     None => {
-                        let changed = self.apply(&mut self.cluster.lock(), event);
-                        if let Some((app, channel)) = changed {
-                            self.news.note(&app, &channel);
+                        let mut cluster = self.cluster.lock();
+                        if let Some((app, channel)) = self.apply(&mut cluster, event) {
+                            self.changed(&cluster, &app, &channel);
                         }
                     }
                 }
             } else if let Some(fresh) = fresh.take() {
                 let mut cluster = self.cluster.lock();
-                for (app, channels) in fresh.counts.iter().chain(&cluster.counts) {
-                    channels.values().for_each(|elsewhere| self.news.note(app, &elsewhere.channel));
+                let former = std::mem::replace(&mut cluster.counts, fresh.counts);
+                for (app, channels) in former.iter().chain(&cluster.counts) {
+                    channels.values().for_each(|elsewhere| self.changed(&cluster, app, &elsewhere.channel));
                 }
-                cluster.counts = fresh.counts;
             }
         }
+    }
+
+    /// What is to be believed of others' subscribers in `channel` may have changed.
+    fn changed(&self, cluster: &Cluster, app: &AppId, channel: &ChannelName) {
+        let others = cluster.counts(app, channel.token().as_str(), &self.membership);
+        self.occupied.elsewhere(app, channel, self.meters.get(app).as_deref(), others.subscriptions > 0);
+        self.news.note(app, channel);
     }
 
     /// Takes note of one entry; gives the channel it was about.

@@ -8,6 +8,7 @@
 //! Signed-in users are counted like channels, under names no channel can have.
 
 mod cluster;
+mod occupied;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -16,17 +17,19 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use backbone::{Backbone, Bucket, Kv};
+use backbone::{Bucket, Kv};
 use channels::{AppId, ChannelName};
+use metering::Meters;
 use parking_lot::Mutex;
 use pusher::api::Counts;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::hub::Hub;
+use crate::hub::{Hub, Parts};
 use crate::membership::Membership;
 use crate::users::Users;
 use cluster::Cluster;
+pub(crate) use occupied::Occupied;
 
 /// What is counted: a channel of an app.
 pub(crate) type Counted = (AppId, ChannelName);
@@ -69,24 +72,26 @@ pub(crate) struct Occupancy {
     changes: Arc<Changes>,
     /// Counts of the cluster, of which somebody here may want to know.
     news: Arc<Changes>,
+    /// Which channels are occupied anywhere. The hub says which are here.
+    occupied: Arc<Occupied>,
+    meters: Arc<Meters>,
     cluster: Mutex<Cluster>,
     interval: Duration,
 }
 
 impl Occupancy {
-    /// Knows nothing of others until [`Self::run`] runs. Has its changes from `changes`, and tells of the cluster's by
-    /// `news`.
+    /// Knows nothing of others until [`Self::run`] runs. Shares `parts` with the hub: has its changes from there, and tells
+    /// of the cluster's by the news.
     pub(crate) fn new(
-        backbone: &Backbone,
+        parts: &Parts,
         hub: Arc<Hub>,
         users: Arc<Users>,
-        membership: Arc<Membership>,
-        changes: Arc<Changes>,
-        news: Arc<Changes>,
+        meters: Arc<Meters>,
         interval: Duration,
     ) -> Self {
+        let Parts { backbone, membership, changes, news, occupied, .. } = parts.clone();
         let counts = backbone.kv(Bucket::Occupancy);
-        Self { counts, hub, users, membership, changes, news, cluster: Mutex::default(), interval }
+        Self { counts, hub, users, membership, changes, news, occupied, meters, cluster: Mutex::default(), interval }
     }
 
     /// Writes this node's counts and follows the others' until `stop`; then removes its own.

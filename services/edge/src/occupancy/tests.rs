@@ -5,16 +5,15 @@ use channels::EdgeId;
 use super::*;
 use crate::config::Config;
 use crate::fixtures::{self, World};
-use crate::hub::Parts;
 
 const TTL: Duration = Duration::from_secs(8);
 
 fn occupancy(world: &World) -> Arc<Occupancy> {
     let parts = world.parts(TTL);
     let hub = Hub::new(&Config::default(), parts.clone(), world.stop.child_token());
-    let Parts { backbone, membership, changes, news, .. } = parts;
-    let users = Arc::new(Users::new(&backbone, Arc::clone(&changes), Arc::clone(&news)));
-    Arc::new(Occupancy::new(&backbone, hub, users, membership, changes, news, Duration::from_millis(10)))
+    let users = Arc::new(Users::new(&parts.backbone, Arc::clone(&parts.changes), Arc::clone(&parts.news)));
+    let meters = Arc::new(Meters::new(std::time::Instant::now()));
+    Arc::new(Occupancy::new(&parts, hub, users, meters, Duration::from_millis(10)))
 }
 
 fn count(name: &str, subscriptions: u64, users: impl Into<Option<u64>>) -> Count {

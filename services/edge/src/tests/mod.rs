@@ -5,6 +5,9 @@ mod cluster;
 mod drain;
 mod fuzz;
 mod limits;
+mod operators;
+mod quotas;
+mod rules;
 mod socket;
 mod tls;
 mod xhr;
@@ -12,11 +15,13 @@ mod xhr;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use auth::Signer;
 use backbone::Backbone;
+use backbone::registry::AppChange;
 use channels::App;
+use metering::Meters;
 use serde_json::{Value, json};
 use telemetry::Readiness;
 use tokio::net::TcpListener;
@@ -40,6 +45,8 @@ struct Node {
     shutdown: CancellationToken,
     serving: Option<JoinHandle<Drained>>,
     readiness: Readiness,
+    meters: Arc<Meters>,
+    host: Arc<dyn agent::Host>,
     metrics: telemetry::Exporter,
 }
 
@@ -75,18 +82,28 @@ impl Node {
 
     fn beside(config: Config, runtime: Arc<Runtime>, world: Arc<World>) -> Self {
         let readiness = Readiness::new();
+        let meters = Arc::new(Meters::new(Instant::now()));
         let shutdown = CancellationToken::new();
         let (recorder, metrics) = telemetry::Exporter::build().unwrap();
-        let (address, serving) = {
+        let (address, host, serving) = {
             let _context = runtime.enter();
             let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
             let address = listener.local_addr().unwrap();
             let (backbone, apps) = (world.backbone.clone(), world.apps.clone());
+            let (readiness, meters) = (readiness.clone(), Arc::clone(&meters));
             let edge =
-                ::metrics::with_local_recorder(&recorder, || Edge::new(config, backbone, apps, readiness.clone()));
-            (address, runtime.spawn(edge.unwrap().serve(listener, shutdown.clone())))
+                ::metrics::with_local_recorder(&recorder, || Edge::new(config, backbone, apps, readiness, meters));
+            let edge = edge.unwrap();
+            (address, edge.host(), runtime.spawn(edge.serve(listener, shutdown.clone())))
         };
-        Self { runtime, world, address, shutdown, serving: Some(serving), readiness, metrics }
+        Self { runtime, world, address, shutdown, serving: Some(serving), readiness, meters, host, metrics }
+    }
+
+    /// Changes the app, and waits until this node knows.
+    fn change(&self, change: &AppChange, known: impl Fn(&App) -> bool) {
+        let (registry, id) = (self.world.registry.clone(), fixtures::app().id);
+        self.runtime.block_on(async { registry.update(&id, None, change).await }).unwrap();
+        eventually(|| self.world.apps.get(&id).is_some_and(|app| known(&app)), || "the change is not seen".to_owned());
     }
 
     fn backbone(&self) -> &Backbone {
@@ -192,7 +209,7 @@ fn now() -> u64 {
 
 /// Waits until `done`, looking every few milliseconds.
 fn eventually(done: impl Fn() -> bool, problem: impl Fn() -> String) {
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     while !done() {
         assert!(begun.elapsed() < PATIENCE, "{}", problem());
         std::thread::sleep(Duration::from_millis(5));
@@ -245,6 +262,15 @@ impl Client {
         );
     }
 
+    /// Reads until the close frame, and gives its code and reason.
+    fn close(&mut self) -> (u16, String) {
+        loop {
+            if let Message::Close(Some(close)) = self.socket.read().unwrap() {
+                return (close.code.into(), close.reason.to_string());
+            }
+        }
+    }
+
     /// Reads until the close frame, and gives its code.
     fn close_code(&mut self) -> u16 {
         loop {
@@ -253,6 +279,14 @@ impl Client {
                 Message::Close(None) => return CloseCode::Status.into(),
                 _ => {}
             }
+        }
+    }
+
+    /// The code, if a close frame is the first thing it is sent.
+    fn first_close(&mut self) -> Option<u16> {
+        match self.socket.read().unwrap() {
+            Message::Close(close) => close.map(|close| close.code.into()),
+            _ => None,
         }
     }
 

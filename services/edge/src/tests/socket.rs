@@ -109,7 +109,7 @@ fn old_clients_are_told_why_before_every_close() {
     missed.subscribe("room");
     let rules = vec![channels::Namespace::new("room", channels::Tier::Ephemeral)];
     let namespaces = Some(channels::Namespaces::new(rules).unwrap());
-    let change = backbone::registry::AppChange { namespaces, ..Default::default() };
+    let change = AppChange { namespaces, ..Default::default() };
     let registry = node.world.registry.clone();
     node.runtime.block_on(async { registry.update(&fixtures::app().id, None, &change).await }).unwrap();
     assert_eq!(missed.next()["data"]["code"], 4200);
@@ -170,11 +170,34 @@ fn quota_disabled_app_and_revoked_key() {
 fn a_disabled_app_closes_what_is_open() {
     let node = Node::start(quick());
     let mut client = node.client();
-    let change = backbone::registry::AppChange { enabled: Some(false), ..Default::default() };
+    let change = AppChange { enabled: Some(false), ..Default::default() };
     let registry = node.world.registry.clone();
     node.runtime.block_on(async { registry.update(&fixtures::app().id, None, &change).await }).unwrap();
     assert_eq!(client.close_code(), 4003);
     assert_eq!(node.upgraded("/app/app-key").close_code(), 4003);
+}
+
+#[test]
+fn a_deleted_app_closes_what_is_open() {
+    let node = Node::start(quick());
+    let mut client = node.client();
+    client.subscribe("room");
+    let registry = node.world.registry.clone();
+    node.runtime.block_on(async { registry.delete(&fixtures::app().id).await }).unwrap();
+    assert_eq!(client.close_code(), 4001);
+    assert_eq!(node.upgraded("/app/app-key").close_code(), 4001);
+}
+
+#[test]
+fn a_lower_quota_refuses_new_connections_only() {
+    let node = Node::start(quick());
+    let (mut one, mut two) = (node.client(), node.client());
+    let quota = channels::Quota { connections: Some(1), ..channels::Quota::default() };
+    let change = AppChange { quota: Some(quota), ..Default::default() };
+    node.change(&change, |app| app.quota.connections == Some(1));
+    eventually(|| node.upgraded("/app/app-key").first_close() == Some(4004), || "still let in".to_owned());
+    one.check();
+    two.check();
 }
 
 #[test]

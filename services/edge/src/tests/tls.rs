@@ -73,7 +73,9 @@ fn an_unusable_certificate_stops_the_start() {
         let world = runtime.block_on(World::with(fixtures::app()));
         let tls = Some(TlsConfig::new(dir.path().join(cert), dir.path().join(key)));
         let _context = runtime.enter();
-        let edge = Edge::new(Config { tls, ..quick() }, world.backbone.clone(), world.apps.clone(), Readiness::new());
+        let meters = Arc::new(Meters::new(Instant::now()));
+        let (backbone, apps) = (world.backbone.clone(), world.apps.clone());
+        let edge = Edge::new(Config { tls, ..quick() }, backbone, apps, Readiness::new(), meters);
         edge.map(drop).map_err(|error| error.to_string())
     };
     assert!(start("none.pem", "key.pem").unwrap_err().starts_with("cannot read"));

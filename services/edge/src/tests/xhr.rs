@@ -240,7 +240,7 @@ fn a_session_that_nobody_asks_for_is_lost() {
     poll.greeting();
     assert_eq!(poll.line(), None);
     // Sends do not keep it.
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     while node.send_at(BASE, "[]") == 204 {
         assert!(begun.elapsed() < PATIENCE, "kept for ever");
         std::thread::sleep(Duration::from_millis(5));

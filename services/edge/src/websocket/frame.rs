@@ -25,7 +25,7 @@ pub(crate) fn texts(payloads: &[impl AsRef<str>]) -> Frame {
         bytes.extend_from_slice(payload);
     }
     let messages = u32::try_from(payloads.len()).unwrap_or(u32::MAX);
-    Frame { bytes: Bytes::from(bytes), messages, timing: None }
+    Frame { bytes: Bytes::from(bytes), messages, ..Frame::default() }
 }
 
 /// The payloads of messages that were encoded here, for transports that frame them in another way.

@@ -102,7 +102,7 @@ impl<S: AsyncRead + Unpin> io::Read for Pipe<'_, '_, S> {
 
 impl<S> io::Write for Pipe<'_, '_, S> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.out.push_back(Frame { bytes: Bytes::copy_from_slice(buf), messages: 0, timing: None });
+        self.out.push_back(Frame { bytes: Bytes::copy_from_slice(buf), ..Frame::default() });
         *self.replies += 1;
         Ok(buf.len())
     }
@@ -215,7 +215,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     }
 
     /// Queues a close frame. No data may be queued after it; go on reading and flushing for a while.
-    pub(crate) fn close(&mut self, code: u16, reason: &'static str) {
+    pub(crate) fn close(&mut self, code: u16, reason: &str) {
         let close = CloseFrame { code: code.into(), reason: reason.into() };
         self.write(|ctx, pipe| ctx.close(pipe, Some(close)));
     }

@@ -1,15 +1,17 @@
-//! Arguments that are more than a word: namespaces, limits, webhooks, capabilities, secrets.
+//! Arguments that are more than a word: quotas, limits, namespaces, webhooks, capabilities, secrets.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use proto::control as wire;
-use serde::Deserialize;
 
 use super::Failure;
 
-/// `PREFIX=ephemeral`, `PREFIX=recoverable`, `PREFIX=persistent` or `PREFIX=persistent:24h`.
+/// `PREFIX=ephemeral`, `PREFIX=recoverable`, `PREFIX=persistent`, `PREFIX=persistent:24h`, or a rule as JSON.
 pub(super) fn namespace(text: &str) -> Result<wire::Namespace, String> {
+    if text.starts_with('{') {
+        return proto::json::from_str(text).map_err(|error| format!("is no namespace: {error}"));
+    }
     let expected = || "write PREFIX=TIER, with tier ephemeral, recoverable, persistent or persistent:24h".to_owned();
     // Prefixes may hold any character, tiers no '='.
     let (prefix, tier) = text.rsplit_once('=').ok_or_else(expected)?;
@@ -25,36 +27,30 @@ pub(super) fn namespace(text: &str) -> Result<wire::Namespace, String> {
     };
     let retention = retention.map(control::seed::duration).transpose().map_err(|error| format!("retention {error}"))?;
     let retention_seconds = retention.map_or(0, |retention| retention.as_secs());
-    Ok(wire::Namespace { prefix: prefix.to_owned(), tier: tier.into(), retention_seconds })
+    Ok(wire::Namespace {
+        prefix: prefix.to_owned(),
+        tier: tier.into(),
+        retention_seconds,
+        ..wire::Namespace::default()
+    })
 }
 
-/// `NAME=NUMBER`.
-pub(super) fn limit(text: &str) -> Result<(String, u32), String> {
-    let (name, value) = text.split_once('=').ok_or("write NAME=NUMBER, as in event_data_bytes=20000")?;
-    limit_field(&mut wire::Limits::default(), name)?;
-    let value = value.parse().map_err(|_| format!("{value:?} is not a whole number"))?;
-    Ok((name.to_owned(), value))
-}
+/// The name of a number in a message, as in `control.proto`, and where it stands.
+type Field<M, N> = (&'static str, fn(&mut M) -> &mut Option<N>);
 
-pub(super) fn limits(given: &[(String, u32)]) -> Result<Option<wire::Limits>, Failure> {
-    if given.is_empty() {
-        return Ok(None);
-    }
-    let mut limits = wire::Limits::default();
-    for (name, value) in given {
-        let field = limit_field(&mut limits, name).map_err(Failure::Usage)?;
-        if field.replace(*value).is_some() {
-            return Err(Failure::Usage(format!("the limit {name} is given twice")));
-        }
-    }
-    Ok(Some(limits))
-}
-
-/// A limit's name in `control.proto`, and where it stands.
-type LimitField = (&'static str, fn(&mut wire::Limits) -> &mut Option<u32>);
+/// Every quota.
+pub(super) const QUOTAS: [Field<wire::Quota, u64>; 7] = [
+    ("connections", |quota| &mut quota.connections),
+    ("channels", |quota| &mut quota.channels),
+    ("messages_in_per_second", |quota| &mut quota.messages_in_per_second),
+    ("messages_out_per_second", |quota| &mut quota.messages_out_per_second),
+    ("history_bytes", |quota| &mut quota.history_bytes),
+    ("presence_members", |quota| &mut quota.presence_members),
+    ("webhooks_per_second", |quota| &mut quota.webhooks_per_second),
+];
 
 /// Every limit.
-const LIMITS: [LimitField; 14] = [
+const LIMITS: [Field<wire::Limits, u32>; 14] = [
     ("channel_name_chars", |limits| &mut limits.channel_name_chars),
     ("event_name_chars", |limits| &mut limits.event_name_chars),
     ("event_data_bytes", |limits| &mut limits.event_data_bytes),
@@ -71,14 +67,75 @@ const LIMITS: [LimitField; 14] = [
     ("auth_timestamp_window_seconds", |limits| &mut limits.auth_timestamp_window_seconds),
 ];
 
-fn limit_field<'l>(limits: &'l mut wire::Limits, name: &str) -> Result<&'l mut Option<u32>, String> {
-    match LIMITS.iter().find(|(known, _)| *known == name) {
-        Some((_, field)) => Ok(field(limits)),
-        None => {
-            let known: Vec<_> = LIMITS.iter().map(|(name, _)| *name).collect();
-            Err(format!("there is no limit {name:?}; there are {}", known.join(", ")))
+fn field<M, N>(fields: &[Field<M, N>], kind: &str, name: &str) -> Result<Field<M, N>, String> {
+    fields.iter().find(|(known, _)| *known == name).copied().ok_or_else(|| {
+        let known: Vec<_> = fields.iter().map(|(name, _)| *name).collect();
+        format!("there is no {kind} {name:?}; there are {}", known.join(", "))
+    })
+}
+
+/// `NAME=NUMBER`, or `NAME=none` for no limit.
+pub(super) fn quota(text: &str) -> Result<(&'static str, Option<u64>), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=NUMBER or NAME=none, as in connections=500")?;
+    let (name, _) = field(&QUOTAS, "quota", name)?;
+    Ok((name, none_or_number(value)?.0))
+}
+
+/// A number, or `none` for no limit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NoneOr(pub(super) Option<u64>);
+
+pub(super) fn none_or_number(text: &str) -> Result<NoneOr, String> {
+    match text {
+        "none" => Ok(NoneOr(None)),
+        number => match number.parse() {
+            Ok(number) => Ok(NoneOr(Some(number))),
+            Err(_) => Err("write a whole number, or \"none\" for no limit".to_owned()),
+        },
+    }
+}
+
+/// Quotas that are given, each once, and their paths in an app.
+#[derive(Debug)]
+pub(super) struct Quotas {
+    pub(super) message: wire::Quota,
+    pub(super) paths: Vec<String>,
+}
+
+impl Quotas {
+    pub(super) fn new(given: impl Iterator<Item = (&'static str, Option<u64>)>) -> Result<Self, Failure> {
+        let mut quotas = Self { message: wire::Quota::default(), paths: Vec::new() };
+        for (name, value) in given {
+            let path = format!("quota.{name}");
+            if quotas.paths.contains(&path) {
+                return Err(Failure::Usage(format!("the quota {name} is given twice")));
+            }
+            let (_, place) = field(&QUOTAS, "quota", name).map_err(Failure::Usage)?;
+            *place(&mut quotas.message) = value;
+            quotas.paths.push(path);
+        }
+        Ok(quotas)
+    }
+}
+
+/// `NAME=NUMBER`.
+pub(super) fn limit(text: &str) -> Result<(&'static str, u32), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=NUMBER, as in event_data_bytes=20000")?;
+    let (name, _) = field(&LIMITS, "limit", name)?;
+    let value = value.parse().map_err(|_| format!("{value:?} is not a whole number"))?;
+    Ok((name, value))
+}
+
+/// Limits that are given, each once.
+pub(super) fn limits(given: &[(&'static str, u32)]) -> Result<wire::Limits, Failure> {
+    let mut limits = wire::Limits::default();
+    for (name, value) in given {
+        let (_, place) = field(&LIMITS, "limit", name).map_err(Failure::Usage)?;
+        if place(&mut limits).replace(*value).is_some() {
+            return Err(Failure::Usage(format!("the limit {name} is given twice")));
         }
     }
+    Ok(limits)
 }
 
 /// A time in milliseconds, or `never`, which is 0.
@@ -96,43 +153,14 @@ pub(super) fn authorized_connections(text: &str) -> Result<u64, String> {
     }
 }
 
-/// A webhook in the form that `--output json` has.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Webhook {
-    #[serde(default)]
-    id: String,
-    url: String,
-    #[serde(default)]
-    events: Vec<String>,
-    #[serde(default)]
-    prefix: String,
-    #[serde(default)]
-    batch_ms: u64,
-    #[serde(default)]
-    headers: HashMap<String, String>,
-}
-
-/// `{"url": "https://example.com/hook", "events": ["member_added"]}`, or `@FILE` with such a text.
+/// A webhook in the form that `--output json` has, or `@FILE` with such a text.
 pub(super) fn webhook(text: &str) -> Result<wire::Webhook, String> {
     let json = match text.strip_prefix('@') {
         Some(file) => std::fs::read_to_string(file).map_err(|error| format!("cannot read {file}: {error}"))?,
         None => text.to_owned(),
     };
-    let Webhook { id, url, events, prefix, batch_ms, headers } =
-        serde_json::from_str(&json).map_err(|error| format!("is no webhook: {error}"))?;
-    Ok(wire::Webhook { id, url, events, prefix, batch_ms, headers })
-}
-
-/// A number of connections, or `none` for no limit.
-pub(super) fn connections(text: &str) -> Result<wire::Quota, String> {
-    match text {
-        "none" => Ok(wire::Quota { connections: None }),
-        number => match number.parse() {
-            Ok(connections) => Ok(wire::Quota { connections: Some(connections) }),
-            Err(_) => Err("write a whole number, or \"none\" for no limit".to_owned()),
-        },
-    }
+    let webhook: wire::Webhook = proto::json::from_str(&json).map_err(|error| format!("is no webhook: {error}"))?;
+    if webhook.url.is_empty() { Err("is no webhook: it has no url".to_owned()) } else { Ok(webhook) }
 }
 
 /// `{"chat:*": ["publish", "subscribe"]}`.

@@ -4,41 +4,50 @@
 //! for apps, keys and webhooks: the server checks, so that a newer one may allow more.
 //!
 //! The admin token comes from a file or the environment, never from the command line, which every user of the machine
-//! can read in the process list and which shells write to their history. The same goes for secrets of keys.
-//!
-//! Exit codes: 0 done, 1 refused by the server, 2 the command makes no sense, 3 the server, or the registry behind it,
-//! could not be reached (a change may or may not have happened).
+//! can read in the process list and which shells write to their history. The same goes for secrets of keys. What the
+//! server shows once, a secret or a token, can go into a file that only its owner reads, instead of the terminal.
 
 mod app;
+mod app_text;
 mod arguments;
+mod audit;
+mod channel;
 mod client;
-mod json;
+mod cluster;
+mod connection;
+#[cfg(test)]
+mod docs;
+mod doctor;
+mod exit;
+mod health;
 mod key;
+mod moment;
+mod namespace;
+mod node;
+mod output;
+mod pages;
+mod registry;
+mod saved;
 mod table;
+mod tail;
 #[cfg(test)]
 mod tests;
+mod token;
+mod usage;
 mod webhook;
 
-use std::error::Error as _;
-use std::path::PathBuf;
+use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand, ValueEnum};
-use proto::control as wire;
-use tonic::{Code, Status};
+use clap::{Args, Subcommand};
 
-use crate::with_causes;
-
-/// The variable that holds the admin token.
-const TOKEN_VARIABLE: &str = "FANFARE_ADMIN_TOKEN";
+use self::client::{Server, Way};
+use self::exit::Failure;
+use self::output::{Answer, Format, Output};
 
 /// A command to the control plane, and the way to it.
 #[derive(Args, Debug)]
-#[command(after_help = "\
-The admin token is read from --token-file or the variable FANFARE_ADMIN_TOKEN; the command line is not a place for \
-secrets.
-
-Exit codes: 0 done; 1 refused by the server; 2 the command makes no sense; 3 the server could not be reached.")]
+#[command(after_help = exit::help())]
 pub(crate) struct Command {
     #[command(flatten)]
     server: Server,
@@ -47,35 +56,6 @@ pub(crate) struct Command {
     output: Format,
     #[command(subcommand)]
     action: Action,
-}
-
-/// Where the control plane is and how to be let in.
-#[derive(Args, Debug)]
-struct Server {
-    /// The control plane's URL, http or https
-    #[arg(
-        long,
-        global = true,
-        env = "FANFARE_CONTROL_ADDRESS",
-        default_value = "http://127.0.0.1:6002",
-        value_name = "URL"
-    )]
-    address: String,
-    /// File with the admin token; wins over FANFARE_ADMIN_TOKEN
-    #[arg(long, global = true, value_name = "FILE")]
-    token_file: Option<PathBuf>,
-    /// PEM file with the certificates to trust, for https
-    #[arg(long, global = true, value_name = "FILE")]
-    ca_file: Option<PathBuf>,
-}
-
-/// Ways to print an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people
-    Table,
-    /// The answer's message, its fields named as in control.proto
-    Json,
 }
 
 /// What can be administered.
@@ -87,73 +67,52 @@ enum Action {
     /// Keys of an app
     #[command(subcommand)]
     Key(key::Command),
+    /// Rules for channels of an app by the beginnings of their names
+    #[command(subcommand)]
+    Namespace(namespace::Command),
     /// Webhooks of an app, and what they could not be told
     #[command(subcommand)]
     Webhook(webhook::Command),
-}
-
-/// What the server answered, to be printed.
-#[derive(Debug)]
-enum Answer {
-    Created(wire::CreateAppResponse),
-    App(wire::App),
-    Apps(Vec<wire::App>),
-    Deleted,
-    KeyCreated(wire::CreateKeyResponse),
-    KeyRevoked(wire::Key),
-    Webhooks(Vec<wire::Webhook>),
-    DeadLetters(Vec<wire::DeadLetter>),
-    Replayed(wire::ReplayDeadLettersResponse),
-    Forgotten(wire::DeleteDeadLettersResponse),
-}
-
-/// Why a command failed; one variant per exit code.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    /// The command makes no sense, or needs a file that cannot be read.
-    #[error("{0}")]
-    Usage(String),
-    /// The server said no.
-    #[error("{}", .0.message())]
-    Refused(Status),
-    /// There was no answer from the server, or it had none from its registry.
-    #[error("{0}")]
-    Unreachable(String),
-}
-
-impl Failure {
-    fn exit_code(&self) -> u8 {
-        match self {
-            Self::Refused(_) => 1,
-            Self::Usage(_) => 2,
-            Self::Unreachable(_) => 3,
-        }
-    }
-}
-
-impl From<Status> for Failure {
-    fn from(status: Status) -> Self {
-        let cause = status.source().map(|cause| format!(": {}", with_causes(cause))).unwrap_or_default();
-        match status.code() {
-            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => {
-                Self::Unreachable(format!("{}{cause}", status.message()))
-            }
-            // A connection that broke, or a server that speaks something else.
-            Code::Unknown | Code::Internal => Self::Unreachable(format!("no answer: {}{cause}", status.message())),
-            _ => Self::Refused(status),
-        }
-    }
+    /// What an app has used, and what it is using
+    #[command(subcommand)]
+    Usage(usage::Command),
+    /// Connections of an app's clients
+    #[command(subcommand)]
+    Connection(connection::Command),
+    /// Channels of an app, and their history
+    #[command(subcommand)]
+    Channel(channel::Command),
+    /// Watch what happens to an app's clients: connects, subscribes, publishes, refusals with their reasons, drops
+    Tail(tail::Tail),
+    /// Tokens of those who administer the cluster
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Show who changed what, newest first
+    Audit(audit::Audit),
+    /// Processes of the cluster
+    #[command(subcommand)]
+    Node(node::Command),
+    /// Show what the control plane knows of the cluster
+    Cluster,
+    /// Check the cluster, and explain what is wrong
+    Doctor(doctor::Doctor),
+    /// Ask whether the control plane serves, without a token; for probes of containers
+    Health(health::Health),
+    /// Write everything that the registry holds into a file
+    Backup(registry::Backup),
+    /// Put a backup into a registry
+    Restore(registry::Restore),
+    /// Seal every secret with the first cluster key, so that an older one can be taken out of service
+    Reseal,
 }
 
 /// Runs the command and prints its answer to standard output, or why there is none to standard error.
 pub(crate) async fn run(command: Command) -> ExitCode {
     // Empty counts as absent, as in the configuration.
-    let environment_token = std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty());
-    match execute(command, environment_token).await {
-        Ok(text) => {
-            crate::print(&text);
-            ExitCode::SUCCESS
-        }
+    let environment_token = std::env::var(client::TOKEN_VARIABLE).ok().filter(|token| !token.is_empty());
+    match execute(command, environment_token, &mut std::io::stdout()).await {
+        Ok(false) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::FAILURE,
         Err(failure) => {
             eprintln!("fanfare: {failure}");
             ExitCode::from(failure.exit_code())
@@ -161,25 +120,37 @@ pub(crate) async fn run(command: Command) -> ExitCode {
     }
 }
 
-/// The answer as it is to be printed. `environment_token` is what [`TOKEN_VARIABLE`] holds.
-async fn execute(command: Command, environment_token: Option<String>) -> Result<String, Failure> {
+/// Prints the answer to `writer`, and tells whether it is that something is wrong. `environment_token` is what
+/// [`client::TOKEN_VARIABLE`] holds.
+///
+/// Commands find out everything that can be wrong with them before they open a connection.
+async fn execute(
+    command: Command,
+    environment_token: Option<String>,
+    writer: &mut (dyn Write + Send),
+) -> Result<bool, Failure> {
     let Command { server, output, action } = command;
-    // Everything that can be wrong with the command is found before a connection is opened.
-    let token = client::token(&server, environment_token)?;
-    let endpoint = client::endpoint(&server)?;
+    let way = Way::new(&server, environment_token)?;
+    let mut output = Output::new(output, writer);
     let answer = match action {
-        Action::App(command) => {
-            let request = command.request()?;
-            app::send(request, client::connect(&server, endpoint, token).await?).await?
-        }
-        Action::Key(command) => {
-            let request = command.request()?;
-            key::send(request, client::connect(&server, endpoint, token).await?).await?
-        }
-        Action::Webhook(command) => webhook::send(command, client::connect(&server, endpoint, token).await?).await?,
+        Action::App(command) => command.run(&way).await?,
+        Action::Key(command) => command.run(&way).await?,
+        Action::Namespace(command) => command.run(&way).await?,
+        Action::Webhook(command) => command.run(&way).await?,
+        Action::Usage(command) => command.run(&way, &mut output).await?,
+        Action::Connection(command) => command.run(&way).await?,
+        Action::Channel(command) => command.run(&way).await?,
+        Action::Tail(command) => command.run(&way, &mut output).await?,
+        Action::Token(command) => command.run(&way).await?,
+        Action::Audit(command) => command.run(&way).await?,
+        Action::Node(command) => command.run(&way).await?,
+        Action::Cluster => cluster::run(&way).await?,
+        Action::Doctor(command) => command.run(&way).await?,
+        Action::Health(command) => command.run(&way).await?,
+        Action::Backup(command) => command.run(&way, &mut output).await?,
+        Action::Restore(command) => command.run(&way).await?,
+        Action::Reseal => registry::reseal(&way).await?,
     };
-    match output {
-        Format::Table => Ok(table::text(&answer)),
-        Format::Json => Ok(json::text(&answer)),
-    }
+    output.answer(&answer);
+    Ok(answer.has_failed)
 }

@@ -2,14 +2,11 @@
 
 use clap::{Args, Subcommand};
 use proto::control as wire;
-use proto::control::app_service_client::AppServiceClient;
 use proto::control::webhook_service_client::WebhookServiceClient;
 
-use super::client::Connection;
-use super::{Answer, Failure};
-
-/// Dead letters asked for at one time; the server's most.
-const PAGE_SIZE: u32 = 1_000;
+use super::client::Way;
+use super::table::list as table;
+use super::{Answer, Failure, app, app_text, pages};
 
 /// What can be done with webhooks. `fanfare admin app update` sets them.
 #[derive(Debug, Subcommand)]
@@ -23,6 +20,9 @@ pub(super) enum Command {
     DeadLetters {
         /// The app's id
         app: String,
+        /// Show no more than this
+        #[arg(long, value_name = "NUMBER")]
+        most: Option<u32>,
     },
     /// Try to deliver dead letters again
     Replay(Which),
@@ -43,35 +43,45 @@ pub(super) struct Which {
     all: bool,
 }
 
-pub(super) async fn send(command: Command, connection: Connection) -> Result<Answer, Failure> {
-    let mut client = WebhookServiceClient::new(connection.clone());
-    match command {
-        Command::List { app: id } => {
-            let app = AppServiceClient::new(connection).get_app(wire::GetAppRequest { id }).await?;
-            Ok(Answer::Webhooks(app.into_inner().webhooks))
-        }
-        Command::DeadLetters { app } => dead_letters(client, app).await,
-        Command::Replay(Which { app: app_id, ids, all }) => {
-            let request = wire::ReplayDeadLettersRequest { app_id, ids, all };
-            Ok(Answer::Replayed(client.replay_dead_letters(request).await?.into_inner()))
-        }
-        Command::Delete(Which { app: app_id, ids, all }) => {
-            let request = wire::DeleteDeadLettersRequest { app_id, ids, all };
-            Ok(Answer::Forgotten(client.delete_dead_letters(request).await?.into_inner()))
+impl Command {
+    pub(super) async fn run(self, way: &Way) -> Result<Answer, Failure> {
+        let connection = way.open().await?;
+        let mut client = WebhookServiceClient::new(connection.clone());
+        match self {
+            Self::List { app: id } => {
+                let app = app::client(connection).get_app(wire::GetAppRequest { id }).await?.into_inner();
+                // The part of an app that was asked for, in the app's own form.
+                let text = app_text::webhooks(&app.webhooks);
+                Ok(Answer::part(&app, "webhooks", text))
+            }
+            Self::DeadLetters { app: app_id, most } => {
+                let page = async |page_size, page_token| {
+                    let request = wire::ListDeadLettersRequest { app_id: app_id.clone(), page_size, page_token };
+                    let page = client.list_dead_letters(request).await?.into_inner();
+                    Ok((page.dead_letters, page.next_page_token))
+                };
+                let (dead_letters, next_page_token) = pages::all(most, page).await?;
+                let text = dead_letter_list(&dead_letters);
+                Ok(Answer::new(&wire::ListDeadLettersResponse { dead_letters, next_page_token }, text))
+            }
+            Self::Replay(Which { app: app_id, ids, all }) => {
+                let request = wire::ReplayDeadLettersRequest { app_id, ids, all };
+                let answer = client.replay_dead_letters(request).await?.into_inner();
+                Ok(Answer::new(&answer, format!("back in the queue: {}\n", answer.replayed)))
+            }
+            Self::Delete(Which { app: app_id, ids, all }) => {
+                let request = wire::DeleteDeadLettersRequest { app_id, ids, all };
+                let answer = client.delete_dead_letters(request).await?.into_inner();
+                Ok(Answer::new(&answer, format!("deleted: {}\n", answer.deleted)))
+            }
         }
     }
 }
 
-async fn dead_letters(mut client: WebhookServiceClient<Connection>, app_id: String) -> Result<Answer, Failure> {
-    let mut letters = Vec::new();
-    let mut page_token = String::new();
-    loop {
-        let request = wire::ListDeadLettersRequest { app_id: app_id.clone(), page_size: PAGE_SIZE, page_token };
-        let page = client.list_dead_letters(request).await?.into_inner();
-        letters.extend(page.dead_letters);
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            return Ok(Answer::DeadLetters(letters));
-        }
-    }
+fn dead_letter_list(letters: &[wire::DeadLetter]) -> String {
+    let rows = letters.iter().map(|letter| {
+        let wire::DeadLetter { id, webhook_id, event, channel, user_id, attempts, reason, .. } = letter.clone();
+        [id, webhook_id, event, channel, user_id, attempts.to_string(), reason]
+    });
+    table(["ID", "WEBHOOK", "EVENT", "CHANNEL", "USER", "ATTEMPTS", "REASON"], rows)
 }

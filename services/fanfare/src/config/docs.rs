@@ -92,8 +92,8 @@ and an error for `fanfare config check --strict`. An empty environment variable 
 `fanfare config check` lists every mistake at once, without touching the network. `fanfare config show --origin` prints
 what would be used and who said so, without secrets. A process that is told nonsense exits with code 2.
 
-Keep secrets off the command line, which every user of the machine can read: put them into a variable, or into a file and
-name that with the key that ends in `_file`.
+Secrets are refused on the command line, which every user of the machine can read: put them into the file, into a
+variable, or into a file of their own that is named with the key that ends in `_file`.
 
 ";
 

@@ -3,8 +3,10 @@
 //! Defaults repeat those of the crates' own configurations, because they stand in the reference page; a test holds the
 //! two together.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use backbone::sealing::ClusterKeys;
 use control::AdminToken;
 use telemetry::{Format, LogFilter};
 
@@ -17,6 +19,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const TWO_MINUTES: Duration = Duration::from_secs(120);
 const FIVE_MINUTES: Duration = Duration::from_secs(300);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The sections of the reference page, in order: first part of the path, and a title.
 pub(super) const SECTIONS: &[(&str, &str)] = &[
@@ -27,7 +30,10 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("worker", "Webhooks"),
     ("log", "Logs"),
     ("admin", "Administration"),
+    ("cluster", "Cluster"),
+    ("node", "Node"),
     ("control", "Control plane"),
+    ("usage", "Usage"),
     ("nats", "NATS"),
     ("backbone", "Backbone"),
 ];
@@ -69,6 +75,17 @@ pub(super) static KEYS: &[Key] = &[
         example: "/etc/fanfare/apps.toml",
         flag: Some("seed"),
         set: Set::Path(|settings, path| settings.seed = path),
+    },
+    Key {
+        path: "data_dir",
+        doc: "A directory in which a process without NATS keeps what its users create: apps, keys, tokens, usage, dead \
+              letters, the audit log, and the cluster key if none is given. Made if it is not there; one process at a \
+              time. Messages stay in memory, so that clients see a new epoch after a restart. Not set: everything is \
+              in memory.",
+        default: "",
+        example: "/var/lib/fanfare",
+        flag: Some("data-dir"),
+        set: Set::Path(|settings, path| settings.data_dir = path),
     },
     Key {
         path: "log.filter",
@@ -115,8 +132,9 @@ pub(super) static KEYS: &[Key] = &[
     },
     Key {
         path: "admin.token",
-        doc: "What callers of the control plane must present, 16 to 512 characters. The control role does not start \
-              without; `fanfare dev` makes one up if none is given.",
+        doc: "A token that may do everything at the control plane, 16 to 512 characters, to make the first others with: \
+              `fanfare admin token create`. Never printed; `fanfare dev` makes one up, in a file. Without it, and \
+              without `control.tls.client_ca_file`, the control role does not start.",
         default: "",
         example: "a-long-random-text",
         flag: None,
@@ -125,6 +143,30 @@ pub(super) static KEYS: &[Key] = &[
             settings.admin_token = token.map_err(|error| error.to_string())?;
             Ok(())
         }),
+    },
+    Key {
+        path: "cluster.key",
+        doc: "The cluster key, the same in every process of a cluster: 64 hexadecimal digits, as `fanfare config \
+              new-key` prints. It seals secrets at rest, and nodes show by it that they belong to the cluster. Several \
+              may stand there, between commas or lines: the first seals, all open. To replace one, add the new one \
+              behind it everywhere, then put it first everywhere, run `fanfare admin reseal`, and take the old one out. \
+              Required with NATS. A backup is worth nothing without it.",
+        default: "",
+        example: "8d1f5f6a0b6cf0f6e1b3a8c7d9e2f4051627384950a1b2c3d4e5f60718293a4b",
+        flag: None,
+        set: Set::Secret(|settings, keys| {
+            let keys = keys.map(|keys| keys.expose().parse::<ClusterKeys>()).transpose();
+            settings.cluster_keys = keys.map_err(|error| error.to_string())?.map(Arc::new);
+            Ok(())
+        }),
+    },
+    Key {
+        path: "node.name",
+        doc: "What this process is called in `fanfare admin node list`. Not set: the name of the machine.",
+        default: "",
+        example: "edge-3",
+        flag: None,
+        set: Set::Text(|settings, name| settings.node_name = name),
     },
     Key {
         path: "control.listen",
@@ -152,11 +194,113 @@ pub(super) static KEYS: &[Key] = &[
         set: Set::Path(|settings, path| settings.control.tls.key_file = path),
     },
     Key {
+        path: "control.tls.client_ca_file",
+        doc: "PEM file with the authorities that may have signed the certificates of those who administer the cluster: \
+              who shows such a certificate needs no token. Not set: tokens only.",
+        default: "",
+        example: "/etc/fanfare/operators-ca.pem",
+        flag: None,
+        set: Set::Path(|settings, path| settings.control.client_ca_file = path),
+    },
+    Key {
+        path: "control.advertise",
+        doc: "Where the other nodes of the cluster reach this process's control plane, as `host:port`. Not set: \
+              `control.listen`, which will not do if that is every address of the machine.",
+        default: "",
+        example: "10.0.0.1:6002",
+        flag: None,
+        set: Set::Parsed("`host:port`", |settings, text| {
+            settings.control.advertise = match text.rsplit_once(':') {
+                None if text.is_empty() => None,
+                Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) => {
+                    Some(text.to_owned())
+                }
+                _ => return Err(format!("{text:?} is no host with a port, as in \"10.0.0.1:6002\"")),
+            };
+            Ok(())
+        }),
+    },
+    Key {
+        path: "control.ca_file",
+        doc: "PEM file with the authorities that may have signed the certificates of control planes. Every node calls \
+              them, and needs this where they serve TLS.",
+        default: "",
+        example: "/etc/fanfare/control-ca.pem",
+        flag: None,
+        set: Set::Path(|settings, path| settings.control.ca_file = path),
+    },
+    Key {
+        path: "control.server_name",
+        doc: "The name that the certificates of control planes are for, where it is not the host under which nodes reach \
+              them, `control.advertise`.",
+        default: "",
+        example: "control.fanfare.internal",
+        flag: None,
+        set: Set::Text(|settings, name| settings.control.server_name = name),
+    },
+    Key {
+        path: "control.client_cert_file",
+        doc: "PEM file with the certificate that this node shows to control planes, with `control.client_key_file`. \
+              Not set: the cluster key is proof enough.",
+        default: "",
+        example: "/etc/fanfare/node.pem",
+        flag: None,
+        set: Set::Path(|settings, path| settings.control.client.cert_file = path),
+    },
+    Key {
+        path: "control.client_key_file",
+        doc: "PEM file with the key of `control.client_cert_file`.",
+        default: "",
+        example: "/etc/fanfare/node.key",
+        flag: None,
+        set: Set::Path(|settings, path| settings.control.client.key_file = path),
+    },
+    Key {
+        path: "control.audit_retention",
+        doc: "How far the audit log goes back.",
+        default: "90d",
+        example: "365d",
+        flag: None,
+        set: Set::Duration(DAY..=Duration::MAX, |settings, time| settings.control.audit_retention = time),
+    },
+    Key {
+        path: "usage.keep_minutes",
+        doc: "How long usage by the minute is kept.",
+        default: "3d",
+        example: "7d",
+        flag: None,
+        set: Set::Duration(DAY..=Duration::MAX, |settings, time| settings.control.usage.minutes = time),
+    },
+    Key {
+        path: "usage.keep_hours",
+        doc: "How long usage by the hour is kept.",
+        default: "60d",
+        example: "90d",
+        flag: None,
+        set: Set::Duration(DAY..=Duration::MAX, |settings, time| settings.control.usage.hours = time),
+    },
+    Key {
+        path: "usage.keep_days",
+        doc: "How long usage by the day is kept.",
+        default: "400d",
+        example: "800d",
+        flag: None,
+        set: Set::Duration(DAY..=Duration::MAX, |settings, time| settings.control.usage.days = time),
+    },
+    Key {
+        path: "usage.keep_months",
+        doc: "How long usage by the month is kept.",
+        default: "3650d",
+        example: "1000d",
+        flag: None,
+        set: Set::Duration(DAY..=Duration::MAX, |settings, time| settings.control.usage.months = time),
+    },
+    Key {
         path: "control.max_connections",
-        doc: "Most connections to the control plane at one time; one more is closed at once. Its callers are people, \
-              consoles and deployment tools, not clients.",
-        default: "256",
-        example: "1024",
+        doc: "Most connections to the control plane at one time; one more is closed at once. Its callers are the \
+              cluster's nodes, people, consoles and deployment tools, not clients.",
+        default: "1024",
+        example: "4096",
         flag: None,
         set: Set::Count(1..=u32::MAX, |settings, count| settings.control.max_connections = count as usize),
     },

@@ -156,6 +156,16 @@ impl Effective {
                 continue;
             };
             let key = self.entries[index].key;
+            if let (Origin::Flag(_), Some(file_path), false) = (&origin, key.file_path(), in_file) {
+                let text = format!(
+                    "{} is a secret, and everybody on this machine can read command lines: put it into {} or into a \
+                     file that {file_path} names",
+                    key.path,
+                    key.variable()
+                );
+                self.mistakes.push(Mistake::new(origin, text));
+                continue;
+            }
             if set_here.contains(&index) {
                 let text = match key.file_path() {
                     Some(file_path) => format!("{} and {file_path} exclude each other", key.path),
@@ -204,7 +214,6 @@ impl Effective {
     }
 
     /// The entry of a key.
-    #[cfg(test)]
     pub(crate) fn entry(&self, path: &str) -> Option<&Entry> {
         self.entries.iter().find(|entry| entry.key.path == path)
     }

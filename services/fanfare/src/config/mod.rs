@@ -21,7 +21,7 @@ pub(crate) use layers::{Effective, Flag, Sources};
 pub(crate) use mistake::Mistakes;
 pub(crate) use settings::{Role, Settings};
 pub(crate) use show::show;
-pub(crate) use value::show_duration;
+pub(crate) use value::{duration, show_duration};
 
 /// The keys with a flag of their own: path and flag.
 #[cfg(test)]

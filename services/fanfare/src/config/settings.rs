@@ -2,8 +2,10 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use backbone::sealing::ClusterKeys;
 use control::AdminToken;
 use telemetry::Format;
 
@@ -21,6 +23,15 @@ pub(crate) enum Role {
 impl Role {
     /// Every role of this build.
     pub(crate) const ALL: [Self; 3] = [Self::Edge, Self::Control, Self::Worker];
+
+    /// What it is called.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Edge => "edge",
+            Self::Control => "control",
+            Self::Worker => "worker",
+        }
+    }
 
     /// Reads a role's name.
     pub(crate) fn parse(name: &str) -> Result<Self, String> {
@@ -44,8 +55,16 @@ pub(crate) struct Settings {
     pub(crate) control_listen: SocketAddr,
     /// Where the admin listener listens.
     pub(crate) admin_listen: SocketAddr,
-    /// Who may use the control plane.
+    /// Where a process without NATS keeps what its users created; not set: in memory.
+    pub(crate) data_dir: Option<PathBuf>,
+    /// What this process is called in lists of nodes; not set: as the machine.
+    pub(crate) node_name: Option<String>,
+    /// What the cluster's secrets are sealed with; without NATS they are made up if there are none.
+    pub(crate) cluster_keys: Option<Arc<ClusterKeys>>,
+    /// Who may use the control plane before there are other tokens.
     pub(crate) admin_token: Option<AdminToken>,
+    /// Where that token is if `fanfare dev` made it up. No setting.
+    pub(crate) made_up_token_file: Option<PathBuf>,
     /// Apps to create where they are absent.
     pub(crate) seed: Option<PathBuf>,
     /// How log lines look.
@@ -92,15 +111,42 @@ impl TlsFiles {
 pub(crate) struct Control {
     /// Certificate and key.
     pub(crate) tls: TlsFiles,
+    /// Who may have signed the certificates of callers.
+    pub(crate) client_ca_file: Option<PathBuf>,
+    /// Where other nodes reach it, as `host:port`; not set: where it listens.
+    pub(crate) advertise: Option<String>,
+    /// Who may have signed the certificates of control planes, for the nodes that call them.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// The name in those certificates; not set: the host under which they are reached.
+    pub(crate) server_name: Option<String>,
+    /// What a node shows them.
+    pub(crate) client: TlsFiles,
+    /// How long the audit log goes back.
+    pub(crate) audit_retention: Duration,
+    /// How long usage is kept.
+    pub(crate) usage: backbone::usage::Kept,
     /// Most connections.
     pub(crate) max_connections: usize,
     /// How long one call may wait for the backbone.
     pub(crate) request_timeout: Duration,
 }
 
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 impl Default for Control {
     fn default() -> Self {
-        Self { tls: TlsFiles::default(), max_connections: 256, request_timeout: Duration::from_secs(20) }
+        Self {
+            tls: TlsFiles::default(),
+            client_ca_file: None,
+            advertise: None,
+            ca_file: None,
+            server_name: None,
+            client: TlsFiles::default(),
+            audit_retention: DAY * 90,
+            usage: backbone::usage::Kept::default(),
+            max_connections: 1024,
+            request_timeout: Duration::from_secs(20),
+        }
     }
 }
 
@@ -113,7 +159,11 @@ impl Default for Settings {
             listen: loopback(6001),
             control_listen: loopback(6002),
             admin_listen: loopback(6003),
+            data_dir: None,
+            node_name: None,
+            cluster_keys: None,
             admin_token: None,
+            made_up_token_file: None,
             seed: None,
             log_format: Format::Auto,
             log_filter: "info,async_nats=warn".to_owned(),
@@ -134,7 +184,7 @@ impl Settings {
         self.roles.contains(&role)
     }
 
-    /// Whether the backbone lives in this process.
+    /// Whether the backbone lives in this process, its registry perhaps in a data directory.
     pub(crate) fn is_in_memory(&self) -> bool {
         self.nats.urls.is_empty()
     }
@@ -154,18 +204,50 @@ impl Settings {
         worker::Config { allow_loopback, ..self.worker.clone() }
     }
 
-    /// The control plane's whole configuration; `None` without a token.
-    pub(crate) fn control(&self) -> Option<control::Config> {
+    /// The whole configuration of the control plane of the node `id`.
+    pub(crate) fn control(&self, id: &str) -> control::Config {
         let tls = |(cert_file, key_file): (&PathBuf, &PathBuf)| control::Tls {
             cert_file: cert_file.clone(),
             key_file: key_file.clone(),
+            client_ca_file: self.control.client_ca_file.clone(),
         };
-        Some(control::Config {
+        control::Config {
+            token: self.admin_token.clone(),
             tls: self.control.tls.pair().map(tls),
             max_connections: self.control.max_connections,
             request_timeout: self.control.request_timeout,
-            ..control::Config::new(self.admin_token.clone()?)
-        })
+            id: id.to_owned(),
+            advertise: Some(self.control_address()),
+            audit_retention: self.control.audit_retention,
+            usage_kept: self.control.usage,
+            ..control::Config::default()
+        }
+    }
+
+    /// Where the other nodes reach this one's control plane. One process alone reaches itself.
+    fn control_address(&self) -> String {
+        let listen = self.control_listen;
+        match &self.control.advertise {
+            Some(address) => address.clone(),
+            None if listen.ip().is_unspecified() => SocketAddr::from((Ipv4Addr::LOCALHOST, listen.port())).to_string(),
+            None => listen.to_string(),
+        }
+    }
+
+    /// What this process says of itself to control planes, and how it knows them.
+    pub(crate) fn agent(&self, keys: Arc<ClusterKeys>) -> agent::Config {
+        let identity = |(cert_file, key_file): (&PathBuf, &PathBuf)| agent::ClientIdentity {
+            cert_file: cert_file.clone(),
+            key_file: key_file.clone(),
+        };
+        let trust = agent::Trust {
+            ca_file: self.control.ca_file.clone(),
+            server_name: self.control.server_name.clone(),
+            identity: self.control.client.pair().map(identity),
+        };
+        let name = self.node_name.clone().unwrap_or_else(machine_name);
+        let roles: Vec<_> = self.roles.iter().map(|role| role.name()).collect();
+        agent::Config { trust, ..agent::Config::new(&name, &roles, env!("CARGO_PKG_VERSION"), keys) }
     }
 
     /// What is wrong between settings that are each fine, as sentences.
@@ -181,23 +263,76 @@ impl Settings {
                     .to_owned(),
             );
         }
-        if self.runs(Role::Control) && self.admin_token.is_none() {
-            problems.push("the control role needs admin.token or admin.token_file".to_owned());
-        }
         if self.nats.user.is_some() != self.nats.password.is_some() {
             problems.push("nats.user and nats.password come together".to_owned());
         }
         if self.nats.user.is_some() && self.nats.credentials_file.is_some() {
             problems.push("nats.user and nats.credentials_file exclude each other".to_owned());
         }
-        for (name, files) in [("tls", &self.tls), ("control.tls", &self.control.tls)] {
+        if !self.is_in_memory() {
+            problems.extend(self.cluster_problems());
+        }
+        let pairs =
+            [("tls.", &self.tls), ("control.tls.", &self.control.tls), ("control.client_", &self.control.client)];
+        for (prefix, files) in pairs {
             if files.is_half() {
-                problems.push(format!("{name}.cert_file and {name}.key_file come together"));
+                problems.push(format!("{prefix}cert_file and {prefix}key_file come together"));
             }
+        }
+        if self.runs(Role::Control) && self.admin_token.is_none() && self.control.client_ca_file.is_none() {
+            // Elsewhere there may be tokens already, which only the registry knows.
+            if self.is_in_memory() && self.data_dir.is_none() {
+                problems.push(
+                    "the control role needs admin.token, admin.token_file or control.tls.client_ca_file: in memory \
+                     there are no other tokens to begin with"
+                        .to_owned(),
+                );
+            }
+        }
+        if self.runs(Role::Control) && self.control.tls.pair().is_some() && self.control.ca_file.is_none() {
+            problems.push(
+                "control.tls needs control.ca_file, too: it is how nodes, of which this process is one, know a control \
+                 plane"
+                    .to_owned(),
+            );
+        }
+        if self.control.client_ca_file.is_some() && self.control.tls.pair().is_none() {
+            problems.push("control.tls.client_ca_file needs control.tls.cert_file and control.tls.key_file".to_owned());
         }
         if self.nats.tls.cert_file.is_some() != self.nats.tls.key_file.is_some() {
             problems.push("nats.tls.cert_file and nats.tls.key_file come together".to_owned());
         }
         problems
     }
+
+    /// What is wrong for a process that is one of several.
+    fn cluster_problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if self.cluster_keys.is_none() {
+            problems.push(
+                "nats.urls needs cluster.key or cluster.key_file, the same in every process of the cluster; \
+                 `fanfare config new-key` makes one"
+                    .to_owned(),
+            );
+        }
+        if self.data_dir.is_some() {
+            problems.push("data_dir and nats.urls exclude each other: NATS keeps everything".to_owned());
+        }
+        if self.runs(Role::Control) && self.control.advertise.is_none() && self.control_listen.ip().is_unspecified() {
+            problems.push(format!(
+                "control.listen is every address of this machine ({}): control.advertise must say under which one the \
+                 other nodes reach it",
+                self.control_listen
+            ));
+        }
+        problems
+    }
+}
+
+/// What the machine is called, for people.
+fn machine_name() -> String {
+    let name =
+        std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::fs::read_to_string("/etc/hostname"));
+    let name = name.map(|name| name.trim().to_owned()).unwrap_or_default();
+    if name.is_empty() { "unnamed".to_owned() } else { name }
 }

@@ -2,13 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use backbone::sealing::ClusterKeys;
 
 use super::docs::section;
 use super::keys::{KEYS, SECTIONS};
 use super::*;
 
 const TOKEN: &str = "a-token-for-tests";
+const CLUSTER_KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
 fn sources(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Sources {
     Sources {
@@ -25,10 +29,11 @@ fn sources(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> 
     }
 }
 
-/// Settings from these sources, with a token so that they are complete.
+/// Settings from these sources, with a token and a cluster key so that they are complete.
 fn settings(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Settings, Mistakes> {
     let mut effective = Effective::new(&sources(file, environment, flags));
     effective.set_default("admin.token", TOKEN);
+    effective.set_default("cluster.key", CLUSTER_KEY);
     effective.settings()
 }
 
@@ -41,7 +46,10 @@ fn fingerprint(settings: &Settings) -> String {
     let nats = &settings.nats;
     let password = nats.password.as_ref().map(|password| password.expose());
     let token = settings.admin_token.as_ref().map(|token| token.expose());
-    let shown = format!("{settings:?} {:?} {:?}", settings.edge(), settings.control());
+    let keys: Vec<_> = settings.cluster_keys.iter().flat_map(|keys| keys.ids()).map(|id| id.to_string()).collect();
+    let shown = format!("{settings:?} {:?} {:?} {keys:?}", settings.edge(), settings.control("id"));
+    let agent = settings.agent(Arc::new(ClusterKeys::generate()));
+    let shown = format!("{shown} {:?} {:?}", agent.name, agent.trust);
     format!("{shown} {token:?} {password:?} {:?} {:?} {:?}", nats.urls, nats.credentials_file, nats.tls)
 }
 
@@ -55,7 +63,12 @@ fn the_table_repeats_the_defaults_of_the_crates() {
     }
     let token = control::AdminToken::new(TOKEN).unwrap();
     settings.admin_token = Some(token.clone());
-    assert_eq!(format!("{:?}", settings.control().unwrap()), format!("{:?}", control::Config::new(token)));
+    let expected = control::Config {
+        id: "id".to_owned(),
+        advertise: Some("127.0.0.1:6002".to_owned()),
+        ..control::Config::new(token)
+    };
+    assert_eq!(format!("{:?}", settings.control("id")), format!("{expected:?}"));
     assert_eq!(format!("{:?}", settings.edge()), format!("{:?}", edge::Config::default()));
     assert_eq!(format!("{:?}", settings.worker), format!("{:?}", worker::Config::default()));
     assert_eq!(edge::TlsConfig::new("", "").reload_interval, settings.tls_reload_interval);
@@ -84,7 +97,9 @@ fn every_key_can_be_given_in_every_layer() {
         assert_eq!(origin(&sources(&file, &[], &[])), "fanfare.toml:1");
         let variable = key.variable();
         assert_eq!(origin(&sources("", &[(&variable, key.example)], &[])), variable);
-        assert_eq!(origin(&sources("", &[], &[(key.path, key.example)])), format!("--{}", key.path));
+        if !key.is_secret() {
+            assert_eq!(origin(&sources("", &[], &[(key.path, key.example)])), format!("--{}", key.path));
+        }
     }
 }
 
@@ -147,6 +162,10 @@ fn settings_that_exclude_each_other_are_told() {
     );
     let text = mistakes("tls.cert_file = 'a'\ncontrol.tls.key_file = 'b'\n", &[], &[]);
     assert!(text.contains("tls.cert_file and tls.key_file") && text.contains("control.tls.cert_file and"), "{text}");
+    let text = mistakes("[control]\nclient_key_file = 'a'\n[control.tls]\nclient_ca_file = 'b'\n", &[], &[]);
+    assert!(text.contains("control.client_cert_file and") && text.contains("client_ca_file needs"), "{text}");
+    let text = mistakes("[control.tls]\ncert_file = 'a'\nkey_file = 'b'\n", &[], &[]);
+    assert!(text.contains("control.tls needs control.ca_file"), "{text}");
     let text = mistakes("[backbone]\ndedupe_window = '10s'\n", &[], &[("nats.user", "me")]);
     assert!(text.contains("dedupe window must exceed") && text.contains("nats.user and nats.password"), "{text}");
 }
@@ -172,12 +191,44 @@ fn secrets_can_stand_in_files() {
     let from_file = settings("", &[("FANFARE_ADMIN_TOKEN_FILE", path)], &[]).unwrap();
     assert_eq!(token(from_file).as_deref(), Some("a-token-from-a-file"));
     let flag_wins =
-        settings("", &[("FANFARE_ADMIN_TOKEN_FILE", path)], &[("admin.token", "a-token-from-a-flag")]).unwrap();
-    assert_eq!(token(flag_wins).as_deref(), Some("a-token-from-a-flag"));
+        settings("", &[("FANFARE_ADMIN_TOKEN", "a-token-in-the-open")], &[("admin.token_file", path)]).unwrap();
+    assert_eq!(token(flag_wins).as_deref(), Some("a-token-from-a-file"));
     let both = mistakes("", &[("FANFARE_ADMIN_TOKEN_FILE", path), ("FANFARE_ADMIN_TOKEN", "x")], &[]);
     assert!(both.contains("admin.token and admin.token_file exclude each other"), "{both}");
     let absent = mistakes("", &[("FANFARE_ADMIN_TOKEN_FILE", "/nowhere/at/all")], &[]);
     assert!(absent.contains("/nowhere/at/all: "), "{absent}");
+}
+
+#[test]
+fn secrets_are_refused_on_the_command_line() {
+    for key in KEYS.iter().filter(|key| key.is_secret()) {
+        let told = mistakes("", &[], &[(key.path, "hush-hush-hush-hush")]);
+        let sentence = format!("{} is a secret, and everybody on this machine can read command lines", key.path);
+        assert!(told.contains(&sentence) && told.contains(&key.variable()) && !told.contains("hush"), "{told}");
+    }
+}
+
+#[test]
+fn a_process_of_a_cluster_needs_a_key_and_an_address() {
+    let nats = [("FANFARE_NATS_URLS", "nats://a:1"), ("FANFARE_ADMIN_TOKEN", TOKEN)];
+    let flags = [("control.listen", "0.0.0.0:6002"), ("data_dir", "/var/lib/fanfare")];
+    let told = Effective::new(&sources("", &nats, &flags)).settings().unwrap_err().to_string();
+    for sentence in [
+        "nats.urls needs cluster.key or cluster.key_file",
+        "control.advertise must say under which one",
+        "data_dir and nats.urls exclude each other",
+    ] {
+        assert!(told.contains(sentence), "{sentence} in {told}");
+    }
+    let fine = settings("", &nats, &[("control.listen", "0.0.0.0:6002"), ("control.advertise", "a.example:6002")]);
+    assert_eq!(fine.unwrap().cluster_keys.unwrap().ids().count(), 1);
+    let two = format!("{CLUSTER_KEY}\n{}", CLUSTER_KEY.replace('0', "1"));
+    assert_eq!(settings("", &[("FANFARE_CLUSTER_KEY", &two)], &[]).unwrap().cluster_keys.unwrap().ids().count(), 2);
+    let told = mistakes("", &[("FANFARE_CLUSTER_KEY", "hush")], &[]);
+    assert!(told.contains("cluster key 1 is not 64 hexadecimal digits") && !told.contains("hush"), "{told}");
+    for address in ["here", "here:", ":1", "here:0", "here:70000"] {
+        assert!(mistakes("", &[], &[("control.advertise", address)]).contains("is no host with a port"), "{address}");
+    }
 }
 
 #[test]
@@ -190,12 +241,14 @@ fn stray_variables_are_told_apart() {
 
 #[test]
 fn show_can_be_used_as_a_file_and_hides_secrets() {
-    let flags = [
-        ("admin.token", "hush-1-hush-1-hush-1"),
-        ("nats.urls", "nats://me:hush-2@a:1,nats://b:2"),
-        ("backbone.shards", "4"),
+    let flags = [("nats.urls", "nats://me:hush-2@a:1,nats://b:2"), ("backbone.shards", "4")];
+    let environment = [
+        ("FANFARE_ADMIN_TOKEN", "hush-1-hush-1-hush-1"),
+        ("FANFARE_CLUSTER_KEY", "hush-4"),
+        ("FANFARE_NATS_USER", "me"),
+        ("FANFARE_NATS_PASSWORD", "hush-3"),
     ];
-    let mut sources = sources("", &[("FANFARE_NATS_USER", "me"), ("FANFARE_NATS_PASSWORD", "hush-3")], &flags);
+    let mut sources = sources("", &environment, &flags);
     let text = show(&Effective::new(&sources), true);
     assert!(!text.contains("hush"), "{text}");
     assert!(text.contains("nats.urls = \"nats://***@a:1,nats://b:2\""), "{text}");
@@ -205,6 +258,7 @@ fn show_can_be_used_as_a_file_and_hides_secrets() {
     let mut again = Effective::new(&sources);
     again.set_default("admin.token", TOKEN);
     again.set_default("nats.password", TOKEN);
+    again.set_default("cluster.key", CLUSTER_KEY);
     assert_eq!(again.settings().unwrap().backbone.shards, 4);
 }
 

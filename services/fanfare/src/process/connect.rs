@@ -1,8 +1,12 @@
 //! Getting hold of the backbone, and putting the first apps into it.
 
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
+use backbone::audit::AuditLog;
 use backbone::registry::{Registry, RegistryError};
+use backbone::sealing::ClusterKeys;
 use backbone::{Backbone, StartError};
 use control::seed::{Applied, Seed, SeedError};
 use telemetry::Check;
@@ -10,6 +14,10 @@ use tokio::time::sleep;
 
 use super::RunError;
 use crate::config::Settings;
+use crate::private_file;
+
+/// Where a data directory has the cluster key.
+const CLUSTER_KEY_FILE: &str = "cluster.key";
 
 /// First and longest pause before another attempt. The longest bounds how much later than NATS an edge comes up.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
@@ -17,7 +25,12 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::fro
 /// Connects, however long it takes: NATS may come up later than we do. Meanwhile `check` says what is missing.
 pub(super) async fn connect(settings: &Settings, check: &Check) -> Result<Backbone, RunError> {
     if settings.is_in_memory() {
-        return Ok(Backbone::memory(&settings.backbone));
+        return match &settings.data_dir {
+            None => Ok(Backbone::memory(&settings.backbone)),
+            Some(directory) => Backbone::open(&settings.backbone, directory).map_err(|error| match error {
+                StartError::Refused(sentence) | StartError::Unreachable(sentence) => RunError::Backbone(sentence),
+            }),
+        };
     }
     check.set_not_ready("connecting to NATS");
     let mut pause = BACKOFF.0;
@@ -35,11 +48,34 @@ pub(super) async fn connect(settings: &Settings, check: &Check) -> Result<Backbo
     }
 }
 
+/// The keys of this process's cluster: those of the settings, or the one of the data directory, which exists by now, or
+/// one that is made up. What is only in memory ends with the process, and its key may, too.
+pub(super) fn cluster_keys(settings: &Settings) -> Result<Arc<ClusterKeys>, RunError> {
+    if let Some(keys) = &settings.cluster_keys {
+        return Ok(Arc::clone(keys));
+    }
+    let Some(directory) = &settings.data_dir else { return Ok(Arc::new(ClusterKeys::generate())) };
+    let file = directory.join(CLUSTER_KEY_FILE);
+    let failed = |source| RunError::ClusterKeyFile { file: file.clone(), source };
+    let text = match std::fs::read_to_string(&file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let text = ClusterKeys::generate_text();
+            private_file::create(&file, &text).map_err(failed)?;
+            tracing::info!(file = %file.display(), "cluster key made; without it the data directory is worth nothing");
+            text
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    let keys = text.parse().map_err(|source| RunError::ClusterKey { file: file.clone(), source })?;
+    Ok(Arc::new(keys))
+}
+
 /// Applies a seed, again and again while the backbone does not answer.
-pub(super) async fn seed(seed: &Seed, registry: &Registry, check: &Check) -> Result<Applied, RunError> {
+pub(super) async fn seed(seed: &Seed, registry: &Registry, log: &AuditLog, check: &Check) -> Result<Applied, RunError> {
     let mut pause = BACKOFF.0;
     loop {
-        match seed.apply(registry).await {
+        match seed.apply(registry, log).await {
             Ok(applied) => return Ok(applied),
             Err(SeedError::Registry {
                 app,

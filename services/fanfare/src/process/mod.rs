@@ -9,13 +9,19 @@ mod roles;
 mod signals;
 mod tasks;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use agent::Agent;
+use backbone::audit::AuditLog;
 use backbone::registry::{Apps, Registry};
 use control::seed::{Seed, SeedError};
+use metering::Meters;
 use telemetry::admin::{self, Admin};
 use telemetry::{Check, Exporter, LogFilter, Readiness};
+use tokio_util::sync::CancellationToken;
 
 use self::listeners::{BindError, Listeners};
 use self::signals::Signals;
@@ -50,11 +56,30 @@ pub(crate) enum RunError {
     /// Backbone and settings do not fit.
     #[error("the backbone refuses these settings: {0}")]
     Backbone(String),
+    /// The cluster key of the data directory cannot be read or made.
+    #[error("cannot use the cluster key in {}", file.display())]
+    ClusterKeyFile {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// There is something else in its file.
+    #[error("the cluster key in {} is none", file.display())]
+    ClusterKey {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: backbone::sealing::InvalidClusterKeys,
+    },
     /// The control plane cannot be put together.
     #[error("the control plane cannot start")]
-    Control(#[from] control::StartError),
-    /// A control plane without a token.
-    #[error("the control plane does not start without an admin token")]
+    Control(#[source] Box<control::StartError>),
+    /// A control plane without a way in.
+    #[error(
+        "nobody could use the control plane: there are no tokens, so it needs admin.token or admin.token_file to make the \
+         first one with, or control.tls.client_ca_file"
+    )]
     NoToken,
     /// The worker cannot be put together.
     #[error("the worker cannot start")]
@@ -83,6 +108,12 @@ pub(crate) struct Plan {
     pub(crate) stray_variables: Vec<String>,
 }
 
+impl From<control::StartError> for RunError {
+    fn from(error: control::StartError) -> Self {
+        Self::Control(Box::new(error))
+    }
+}
+
 /// Makes the text to print from the settings, with the addresses that were really bound, and the seed.
 pub(crate) type Greeting = fn(&Settings, Option<&Seed>) -> String;
 
@@ -99,6 +130,8 @@ struct Process {
     settings: Settings,
     readiness: Readiness,
     signals: Signals,
+    /// Cancelled when the control plane orders this node to drain.
+    drain: CancellationToken,
     /// Tasks that serve clients; they get time to drain.
     roles: Tasks,
     /// Tasks that the roles need until they have ended.
@@ -117,7 +150,14 @@ impl Process {
         let signals = Signals::listen()?;
         let (listeners, settings) = Listeners::bind(settings).await?;
         let readiness = Readiness::new();
-        let mut process = Self { settings, readiness, signals, roles: Tasks::default(), background: Tasks::default() };
+        let mut process = Self {
+            settings,
+            readiness,
+            signals,
+            drain: CancellationToken::new(),
+            roles: Tasks::default(),
+            background: Tasks::default(),
+        };
         // Before anybody can ask: without any check the answer would be yes.
         let check = process.readiness.check("backbone");
         let admin = Admin { exporter, readiness: process.readiness.clone(), log_filter, version };
@@ -153,26 +193,38 @@ impl Process {
             backbone = connect::connect(&self.settings, &check) => backbone?,
             () = self.signals.stop() => return Ok(None),
         };
-        let registry = Registry::new(backbone.kv(backbone::Bucket::Apps));
+        let keys = connect::cluster_keys(&self.settings)?;
+        let registry = Registry::new(&backbone, Arc::clone(&keys));
         if let Some(seed) = &seed {
+            let log = AuditLog::new(&backbone, self.settings.control.audit_retention);
             let applied = tokio::select! {
-                applied = connect::seed(seed, &registry, &check) => applied?,
+                applied = connect::seed(seed, &registry, &log, &check) => applied?,
                 () = self.signals.stop() => return Ok(None),
             };
             tracing::info!(apps = applied.apps, keys = applied.keys, "seed applied; what was there is left as it is");
         }
         let apps = Apps::watch(registry);
         self.background.spawn("the watch over apps", |stop| apps.run(stop));
+        let meters = Arc::new(Meters::new(Instant::now()));
+        let edge = match edge {
+            Some(listener) => Some((roles::edge(self, &backbone, &apps, &meters)?, listener)),
+            None => None,
+        };
+        let host = edge.as_ref().map(|(edge, _)| edge.host());
+        let agent = Agent::new(self.settings.agent(Arc::clone(&keys)), backbone.clone(), Arc::clone(&meters), host);
+        self.drain = agent.drain_ordered();
         if let Some(listener) = control {
-            roles::control(&mut self.roles, &self.settings, listener, &backbone, &self.readiness)?;
+            roles::control(self, listener, agent.node_id(), &backbone, keys, &apps).await?;
         }
+        // It counts and reports until the roles have ended.
+        self.background.spawn("the agent", |stop| async move { agent.run(stop).await });
         if self.settings.runs(Role::Worker) {
-            let (backbone, apps) = (backbone.clone(), apps.clone());
-            roles::worker(&mut self.roles, &self.settings, backbone, apps, &self.readiness)?;
+            roles::worker(self, &backbone, &apps, meters)?;
         }
-        if let Some(listener) = edge {
-            let (backbone, apps) = (backbone.clone(), apps.clone());
-            roles::edge(&mut self.roles, &self.settings, listener, backbone, apps, &self.readiness)?;
+        if let Some((edge, listener)) = edge {
+            self.roles.spawn("the edge", |stop| async move {
+                edge.serve(listener, stop).await;
+            });
         }
         // It says that the backbone is ready, so it comes when all roles have checks of their own.
         let monitored = apps.clone();
@@ -188,6 +240,10 @@ impl Process {
     async fn until_stopped(mut self) -> Result<ExitCode, RunError> {
         let ended = tokio::select! {
             () = self.signals.stop() => None,
+            () = self.drain.cancelled() => {
+                tracing::info!("ordered to drain by the control plane");
+                None
+            }
             name = self.roles.first_end() => Some(name),
             name = self.background.first_end() => Some(name),
         };
@@ -198,7 +254,7 @@ impl Process {
         let patience = self.settings.edge.drain_grace + self.settings.edge.drain_duration;
         let deadline = patience + self.settings.edge.close_timeout + LAST_REQUESTS;
         tracing::info!(?patience, "draining; SIGINT stops at once");
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         let outcome = tokio::select! {
             outcome = self.roles.stop(deadline) => Some(outcome),
             () = self.signals.hurry() => None,

@@ -39,6 +39,9 @@ pub(super) async fn run(backbone: Backbone, apps: Apps, check: Check, stop: Canc
         }
         if !apps.is_ready() {
             check.set_not_ready("reading apps and keys");
+        } else if let Some(reason) = backbone.failure() {
+            // It does not come back by itself.
+            check.set_not_ready(reason.to_owned());
         } else if last_up.elapsed() < GRACE {
             check.set_ready();
         } else {

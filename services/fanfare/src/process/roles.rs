@@ -1,63 +1,79 @@
 //! Starting each role.
 
+use std::sync::Arc;
+
 use backbone::Backbone;
 use backbone::registry::Apps;
-use telemetry::Readiness;
+use backbone::sealing::ClusterKeys;
+use metering::Meters;
 use tokio::net::TcpListener;
 
-use super::RunError;
-use super::tasks::Tasks;
-use crate::config::Settings;
+use super::{Process, RunError};
 
-/// The edge on `listener`. It drains by itself when told to stop.
+/// The edge, not serving yet.
 pub(super) fn edge(
-    tasks: &mut Tasks,
-    settings: &Settings,
-    listener: TcpListener,
-    backbone: Backbone,
-    apps: Apps,
-    readiness: &Readiness,
-) -> Result<(), RunError> {
-    let edge = edge::Edge::new(settings.edge(), backbone, apps, readiness.clone())?;
-    tasks.spawn("the edge", |stop| async move {
-        edge.serve(listener, stop).await;
-    });
-    Ok(())
+    process: &Process,
+    backbone: &Backbone,
+    apps: &Apps,
+    meters: &Arc<Meters>,
+) -> Result<edge::Edge, RunError> {
+    let (backbone, apps, meters) = (backbone.clone(), apps.clone(), Arc::clone(meters));
+    Ok(edge::Edge::new(process.settings.edge(), backbone, apps, process.readiness.clone(), meters)?)
 }
 
 /// The worker. When told to stop it hands over to another.
 pub(super) fn worker(
-    tasks: &mut Tasks,
-    settings: &Settings,
-    backbone: Backbone,
-    apps: Apps,
-    readiness: &Readiness,
+    process: &mut Process,
+    backbone: &Backbone,
+    apps: &Apps,
+    meters: Arc<Meters>,
 ) -> Result<(), RunError> {
-    let worker = worker::Worker::new(settings.worker(), backbone, apps)?;
-    let check = readiness.check("worker");
-    tasks.spawn("the worker", |stop| async move {
+    let worker = worker::Worker::new(process.settings.worker(), backbone.clone(), apps.clone(), meters)?;
+    let check = process.readiness.check("worker");
+    process.roles.spawn("the worker", |stop| async move {
         check.set_ready();
         worker.run(stop).await;
     });
     Ok(())
 }
 
-/// The control plane on `listener`.
-pub(super) fn control(
-    tasks: &mut Tasks,
-    settings: &Settings,
+/// The control plane on `listener`, as part of the node `id`.
+pub(super) async fn control(
+    process: &mut Process,
     listener: TcpListener,
+    id: &str,
     backbone: &Backbone,
-    readiness: &Readiness,
+    keys: Arc<ClusterKeys>,
+    apps: &Apps,
 ) -> Result<(), RunError> {
-    let config = settings.control().ok_or(RunError::NoToken)?;
-    let server = control::Server::new(&config, backbone)?;
-    let check = readiness.check("control");
-    tasks.spawn("the control plane", |stop| async move {
+    let config = process.settings.control(id);
+    let has_own_way_in = config.token.is_some() || process.settings.control.client_ca_file.is_some();
+    if !has_own_way_in && !has_tokens(backbone).await {
+        return Err(RunError::NoToken);
+    }
+    if !process.settings.is_in_memory() {
+        tracing::info!(address = config.advertise, "the other nodes reach this control plane there");
+    }
+    let parts = control::Parts { apps: apps.clone(), ..control::Parts::new(backbone, keys) };
+    let server = control::Server::new(&config, parts)?;
+    let check = process.readiness.check("control");
+    process.roles.spawn("the control plane", |stop| async move {
         check.set_ready();
-        if let Err(error) = server.serve(listener, stop.cancelled_owned()).await {
+        // Large, and most of it is needed while something happens only.
+        if let Err(error) = Box::pin(server.serve(listener, stop.cancelled_owned())).await {
             tracing::error!(error = &error as &dyn std::error::Error, "the control plane failed");
         }
     });
     Ok(())
+}
+
+/// Whether somebody was given a token before. Where the backbone does not say, there may be.
+async fn has_tokens(backbone: &Backbone) -> bool {
+    match backbone.access().list().await {
+        Ok(tokens) => !tokens.is_empty(),
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "cannot see whether there are admin tokens");
+            true
+        }
+    }
 }

@@ -1,17 +1,11 @@
-//! `fanfare token`: what an application's server signs, signed offline, for trying things out.
-
-use std::time::{SystemTime, UNIX_EPOCH};
+//! Signing: what an application's server would answer or send.
 
 use auth::Signer;
-use channels::{AppId, KeyName, Secret};
-use clap::{Args, Subcommand};
+use channels::AppId;
+use clap::Args;
+use serde_json::json;
 
-/// What can be signed.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    /// Print the URL of a signed HTTP request; it is accepted for ten minutes
-    SignRequest(SignRequest),
-}
+use super::{Problem, Secrets};
 
 /// A request to sign.
 #[derive(Args, Debug)]
@@ -25,9 +19,8 @@ pub(crate) struct SignRequest {
     /// Key name
     #[arg(long)]
     key: String,
-    /// Secret of the key
-    #[arg(long, env = "FANFARE_KEY_SECRET", hide_env_values = true)]
-    secret: String,
+    #[command(flatten)]
+    secret: Secrets,
     /// HTTP method
     #[arg(long, default_value = "POST")]
     method: String,
@@ -42,36 +35,54 @@ pub(crate) struct SignRequest {
     body: String,
 }
 
-/// Why a request could not be signed.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum SignError {
-    #[error(transparent)]
-    App(#[from] channels::InvalidAppId),
-    #[error(transparent)]
-    Key(#[from] channels::InvalidKeyName),
-    #[error("the secret is empty")]
-    EmptySecret,
-    #[error("{0:?} is no query parameter: write NAME=VALUE")]
-    Parameter(String),
+/// A subscription or sign-in to sign.
+#[derive(Args, Debug)]
+pub(crate) struct SignAuth {
+    /// Key name
+    #[arg(long)]
+    key: String,
+    #[command(flatten)]
+    secret: Secrets,
+    /// Socket id of the client's connection, as in 1234.5678
+    #[arg(long, value_name = "ID")]
+    socket_id: String,
+    /// The channel to subscribe to
+    #[arg(long, value_name = "NAME", required_unless_present = "user_data", conflicts_with = "user_data")]
+    channel: Option<String>,
+    /// Who subscribes to a presence channel, as JSON: {"user_id": "7", "user_info": {}}
+    #[arg(long, value_name = "JSON", requires = "channel")]
+    channel_data: Option<String>,
+    /// Who signs in, as JSON: {"id": "7"}
+    #[arg(long, value_name = "JSON")]
+    user_data: Option<String>,
 }
 
-/// Runs the command.
-pub(crate) fn run(command: &Command) -> Result<(), SignError> {
-    match command {
-        Command::SignRequest(request) => crate::print(&format!("{}\n", request.sign(now_seconds())?)),
+impl SignAuth {
+    /// What an application's auth endpoint would answer.
+    pub(super) fn sign(&self) -> Result<String, Problem> {
+        let signer = self.secret.signer(&self.key)?;
+        let answer = match (&self.channel, &self.channel_data, &self.user_data) {
+            (Some(channel), None, _) => json!({ "auth": signer.channel(&self.socket_id, channel, None) }),
+            (Some(channel), Some(data), _) => {
+                json!({ "auth": signer.channel(&self.socket_id, channel, Some(data)), "channel_data": data })
+            }
+            (None, _, user_data) => {
+                let data = user_data.as_deref().unwrap_or_default();
+                json!({ "auth": signer.user(&self.socket_id, data), "user_data": data })
+            }
+        };
+        Ok(answer.to_string())
     }
-    Ok(())
 }
 
 impl SignRequest {
     /// The URL, signed at `now_seconds`.
-    pub(crate) fn sign(&self, now_seconds: u64) -> Result<String, SignError> {
+    pub(super) fn sign(&self, now_seconds: u64) -> Result<String, Problem> {
         let app = AppId::new(&self.app)?;
-        let secret = Secret::new(&self.secret).ok_or(SignError::EmptySecret)?;
-        let signer = Signer::new(KeyName::new(&self.key)?, secret);
+        let signer: Signer = self.secret.signer(&self.key)?;
         let parameter = |pair: &String| match pair.split_once('=') {
             Some((name, value)) => Ok((name.to_ascii_lowercase(), value.to_owned())),
-            None => Err(SignError::Parameter(pair.clone())),
+            None => Err(Problem::Parameter(pair.clone())),
         };
         let parameters = self.query.iter().map(parameter).collect::<Result<Vec<_>, _>>()?;
         let parameters: Vec<_> = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
@@ -79,11 +90,6 @@ impl SignRequest {
         let query = signer.request(&self.method, &path, &parameters, self.body.as_bytes(), now_seconds);
         Ok(format!("{}{path}?{query}", self.url.trim_end_matches('/')))
     }
-}
-
-/// Seconds since the Unix epoch.
-pub(crate) fn now_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }
 
 #[cfg(test)]
@@ -95,7 +101,7 @@ mod tests {
             url: "http://127.0.0.1:6001/".to_owned(),
             app: "3301".to_owned(),
             key: "9f2c4be1d07a4c3e8b51".to_owned(),
-            secret: "secret".to_owned(),
+            secret: Secrets { secret: Some("secret".to_owned()), secret_file: None },
             method: method.to_owned(),
             path: path.to_owned(),
             query: query.iter().map(|pair| (*pair).to_owned()).collect(),
@@ -124,5 +130,36 @@ mod tests {
         assert!(request("GET", "/channels", "", &["info"]).sign(1).is_err());
         let bad_app = SignRequest { app: "a/b".to_owned(), ..request("GET", "/", "", &[]) };
         assert!(bad_app.sign(1).is_err());
+    }
+
+    #[test]
+    fn auth_is_what_an_endpoint_answers() {
+        let auth = |channel: Option<&str>, channel_data: Option<&str>, user_data: Option<&str>| {
+            let sign = SignAuth {
+                key: "278d425bdf160c739803".to_owned(),
+                secret: Secrets { secret: Some("7ad3773142a6692b25b8".to_owned()), secret_file: None },
+                socket_id: "1234.1234".to_owned(),
+                channel: channel.map(str::to_owned),
+                channel_data: channel_data.map(str::to_owned),
+                user_data: user_data.map(str::to_owned),
+            };
+            serde_json::from_str::<serde_json::Value>(&sign.sign().unwrap()).unwrap()
+        };
+        // From the protocol's own documentation.
+        assert_eq!(
+            auth(Some("private-foobar"), None, None)["auth"],
+            "278d425bdf160c739803:58df8b0c36d6982b82c3ecf6b4662e34fe8c25bba48f5369f135bf843651c3a4"
+        );
+        let data = r#"{"user_id":10,"user_info":{"name":"Mr. Channels"}}"#;
+        let presence = auth(Some("presence-foobar"), Some(data), None);
+        assert_eq!(
+            (presence["auth"].as_str().unwrap(), presence["channel_data"].as_str().unwrap()),
+            ("278d425bdf160c739803:31935e7d86dba64c2a90aed31fdc61869f9b22ba9d8863bba239c03ca481bc80", data)
+        );
+        let user = auth(None, None, Some(r#"{"id":"12345"}"#));
+        assert_eq!(
+            user["auth"],
+            "278d425bdf160c739803:4708d583dada6a56435fb8bc611c77c359a31eebde13337c16ab43aa6de336ba"
+        );
     }
 }

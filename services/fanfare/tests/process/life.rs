@@ -8,10 +8,12 @@ use tokio::net::TcpSocket;
 use crate::server::{Server, finished};
 
 const TOKEN: &str = "hush-hush-hush-hush";
+const CLUSTER_KEY: &str = "5ec2e75ec2e75ec2e75ec2e75ec2e75ec2e75ec2e75ec2e75ec2e75ec2e75ec2";
 
 /// A single NATS server and a cluster made for it.
-const SMALL: [(&str, &str); 5] = [
+const SMALL: [(&str, &str); 6] = [
     ("FANFARE_ADMIN_TOKEN", TOKEN),
+    ("FANFARE_CLUSTER_KEY", CLUSTER_KEY),
     ("FANFARE_BACKBONE_SHARDS", "2"),
     ("FANFARE_BACKBONE_REPLICAS", "1"),
     ("FANFARE_DRAIN_GRACE", "0s"),
@@ -22,7 +24,7 @@ const SMALL: [(&str, &str); 5] = [
 fn dev_greets_serves_and_drains() {
     let mut server = Server::start(&["dev"], &[]);
     server.wait_for("app-secret");
-    assert_eq!(server.wait_until_ready_is(200), "ready\nbackbone: ready\ncontrol: ready\nworker: ready\nedge: ready\n");
+    assert_eq!(server.wait_until_ready_is(200), "ready\nbackbone: ready\nedge: ready\ncontrol: ready\nworker: ready\n");
     let (_, metrics) = server.get("/metrics");
     for metric in ["fanfare_build_info{version=", "fanfare_backbone_up 1", "process_open_fds "] {
         assert!(metrics.contains(metric), "{metric} in\n{metrics}");
@@ -86,5 +88,26 @@ async fn a_cluster_of_another_shape_is_refused_with_a_sentence() {
     assert!(error.contains("fanfare: the backbone refuses these settings: "), "{error}");
     first.signal("TERM");
     let (_, log) = first.wait();
-    assert!(!log.contains(TOKEN), "logs carry no secrets:\n{log}");
+    assert!(!log.contains(TOKEN) && !log.contains(CLUSTER_KEY), "logs carry no secrets:\n{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_serves_while_no_control_plane_is_there() {
+    let nats = Nats::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let seed = directory.path().join("apps.toml");
+    std::fs::write(&seed, "[[app]]\nid = \"1001\"\n[[app.key]]\nname = \"app-key\"\nsecret = \"app-secret\"\n")
+        .unwrap();
+    let whole = Server::start(&["run", "--nats", &nats.url(), "--seed", seed.to_str().unwrap()], &SMALL);
+    whole.wait_until_ready_is(200);
+    whole.signal("TERM");
+    let (status, log) = whole.wait();
+    assert_eq!(status.code(), Some(0), "{log}");
+
+    let edge = Server::start(&["run", "--nats", &nats.url(), "--role", "edge"], &SMALL);
+    edge.wait_until_ready_is(200);
+    assert!(crate::admin::publish(&edge).contains(" 200 "), "it knows the app from the backbone");
+    edge.signal("TERM");
+    let (status, log) = edge.wait();
+    assert_eq!(status.code(), Some(0), "{log}");
 }

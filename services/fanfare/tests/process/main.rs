@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests state their expectations with unwrap, helpers of tests too")]
 
+mod admin;
 mod command_line;
 mod life;
 mod server;

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long anything may take. Generous: it is only used up by failures.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The command without settings that would reach it by accident.
 pub(crate) fn command(arguments: &[&str]) -> Command {
@@ -42,6 +42,8 @@ pub(crate) struct Server {
     /// The lines of `log` that were waited for.
     given: HashSet<usize>,
     admin_port: u16,
+    client_port: u16,
+    control_port: u16,
 }
 
 impl Server {
@@ -62,11 +64,30 @@ impl Server {
                 }
             });
         }
-        let mut server = Self { child, lines, log: Vec::new(), given: HashSet::new(), admin_port: 0 };
-        let line = server.wait_for("\"key\":\"admin.listen\"");
-        let address = line.split("\"address\":\"127.0.0.1:").nth(1).unwrap();
-        server.admin_port = address.split('"').next().unwrap().parse().unwrap();
+        let (log, given) = (Vec::new(), HashSet::new());
+        let mut server = Self { child, lines, log, given, admin_port: 0, client_port: 0, control_port: 0 };
+        let admin = server.wait_for("\"key\":\"admin.listen\"");
+        server.admin_port = port_in(&admin);
+        // The others, as far as its roles need them, were bound before.
+        let port_of = |key: &str| server.log.iter().find(|line| line.contains(key)).map_or(0, |line| port_in(line));
+        (server.client_port, server.control_port) =
+            (port_of("\"key\":\"listen\""), port_of("\"key\":\"control.listen\""));
         server
+    }
+
+    /// Where operators ask.
+    pub(crate) fn admin_port(&self) -> u16 {
+        self.admin_port
+    }
+
+    /// Where clients and publishers come in.
+    pub(crate) fn client_port(&self) -> u16 {
+        self.client_port
+    }
+
+    /// Where the control plane is.
+    pub(crate) fn control_port(&self) -> u16 {
+        self.control_port
     }
 
     /// The first line that contains `part` and was not given before. Looks at what came earlier, too: the lines of the two
@@ -144,4 +165,10 @@ impl Drop for Server {
         self.child.kill().ok();
         self.child.wait().ok();
     }
+}
+
+/// The port in a log line about a listener.
+fn port_in(line: &str) -> u16 {
+    let address = line.split("\"address\":\"127.0.0.1:").nth(1).unwrap();
+    address.split('"').next().unwrap().parse().unwrap()
 }

@@ -1,11 +1,15 @@
 //! What is refused, and how it is said.
 
+use std::fmt::Write as _;
+use std::time::Duration;
+
 use auth::{InvalidRequest, MalformedQuery};
+use channels::QuotaKind;
 
 use crate::json;
 use crate::{InvalidName, InvalidSocketId};
 
-/// A refused request: a status, and a body `{"error":"…"}`.
+/// A refused request: a status, and a body `{"error":"…"}`; if a quota is in the way, with its name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApiError {
     /// The query string cannot be read, or not in one way only.
@@ -122,9 +126,16 @@ pub enum ApiError {
     /// The events of the request for one channel are together over what the backbone takes.
     #[error("the events of one channel are larger together than this server can store")]
     RecordTooLarge,
-    /// Over a rate limit.
-    #[error("too many requests")]
-    TooManyRequests,
+    /// A quota of the app is used up. Nothing was done.
+    #[error("{text}")]
+    OverQuota {
+        /// Which quota, and when to try again.
+        text: String,
+        /// Which.
+        quota: QuotaKind,
+        /// When the same may succeed; belongs in a `Retry-After` header.
+        retry_after: Duration,
+    },
     /// The server cannot do it now. Nothing was done, so that it may be tried again; belongs with a `Retry-After` header.
     #[error("temporarily unavailable: nothing was done, try again")]
     Unavailable,
@@ -159,14 +170,39 @@ impl ApiError {
             Self::UnknownApp | Self::NotFound => 404,
             Self::MethodNotAllowed { .. } => 405,
             Self::DataTooLarge { .. } | Self::BodyTooLarge { .. } | Self::RecordTooLarge => 413,
-            Self::TooManyRequests => 429,
+            Self::OverQuota { .. } => 429,
             Self::Unavailable | Self::OutcomeUnknown => 503,
         }
     }
 
     /// The body.
     pub fn body(&self) -> String {
-        format!(r#"{{"error":{}}}"#, json::string(&self.to_string()))
+        let mut body = format!(r#"{{"error":{}"#, json::string(&self.to_string()));
+        if let Some(quota) = self.quota() {
+            write!(body, r#","quota":"{}""#, quota.name()).expect("a string takes all text");
+        }
+        if let Some(retry_after) = self.retry_after() {
+            let ms = retry_after.as_micros().div_ceil(1_000);
+            write!(body, r#","retry_after_ms":{ms}"#).expect("a string takes all text");
+        }
+        body.push('}');
+        body
+    }
+
+    /// The quota that stands in the way.
+    pub fn quota(&self) -> Option<QuotaKind> {
+        if let Self::InBatch { source, .. } = self {
+            return source.quota();
+        }
+        if let Self::OverQuota { quota, .. } = self {
+            return Some(*quota);
+        }
+        matches!(self, Self::DataTooLarge { .. }).then_some(QuotaKind::MessageSize)
+    }
+
+    /// When the same may succeed, if that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        if let Self::OverQuota { retry_after, .. } = self { Some(*retry_after) } else { None }
     }
 
     /// A bad channel name; shows no more of it than a log line bears.
@@ -189,10 +225,23 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_by_quota_says_which_and_for_how_long() {
+        let text = "quota messages_in exceeded, retry in 0.4 s".to_owned();
+        let retry_after = Duration::from_micros(399_001);
+        let error = ApiError::OverQuota { text, quota: QuotaKind::MessagesIn, retry_after };
+        let body =
+            r#"{"error":"quota messages_in exceeded, retry in 0.4 s","quota":"messages_in","retry_after_ms":400}"#;
+        assert_eq!((error.status(), error.body().as_str()), (429, body));
+        let error = ApiError::DataTooLarge { limit: 10 };
+        let body = r#"{"error":"event data is larger than 10 bytes","quota":"message_size"}"#;
+        assert_eq!((error.status(), error.body().as_str()), (413, body));
+    }
+
+    #[test]
     fn a_batch_has_the_status_of_its_event() {
         let source = Box::new(ApiError::DataTooLarge { limit: 10 });
         let error = ApiError::InBatch { index: 3, source };
-        assert_eq!(error.status(), 413);
+        assert_eq!((error.status(), error.quota()), (413, Some(QuotaKind::MessageSize)));
         assert_eq!(error.to_string(), "event 3 of the batch: event data is larger than 10 bytes");
     }
 }

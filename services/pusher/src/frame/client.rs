@@ -23,6 +23,18 @@ pub(crate) enum ClientFrame<'a> {
     Event(ClientEvent<'a>),
 }
 
+impl ClientFrame<'_> {
+    /// The channel it is about, as the client wrote it.
+    pub(crate) fn channel(&self) -> Option<&str> {
+        match self {
+            Self::Subscribe(Subscribe { channel, .. })
+            | Self::Unsubscribe { channel }
+            | Self::Event(ClientEvent { channel, .. }) => Some(channel),
+            Self::Ping | Self::Pong | Self::SignIn(_) => None,
+        }
+    }
+}
+
 /// `pusher:subscribe`.
 #[derive(Debug)]
 pub(crate) struct Subscribe<'a> {

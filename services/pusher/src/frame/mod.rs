@@ -9,4 +9,4 @@ pub use presence::{member_added, member_removed, presence_succeeded};
 pub(crate) use server::{
     Event, connection_established, error, pong, signin_success, subscription_error, subscription_succeeded,
 };
-pub use server::{cache_miss, subscription_count, watchlist_events};
+pub use server::{cache_miss, gap, subscription_count, watchlist_events};

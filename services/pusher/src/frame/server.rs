@@ -32,6 +32,13 @@ pub fn subscription_count(channel: &ChannelName, count: u64) -> String {
     Event::new("pusher_internal:subscription_count", channel.as_str(), data.len() * 2).string(&data)
 }
 
+/// So many events of `channel` were dropped in front of the next one, which keeps only the newest for clients that do
+/// not read fast enough. Ours: stock clients ignore it unless they bind to it.
+pub fn gap(channel: &ChannelName, dropped: u32) -> String {
+    let data = format!(r#"{{"dropped":{dropped}}}"#);
+    Event::new("fanfare:gap", channel.as_str(), data.len() * 2).string(&data)
+}
+
 /// The cache channel holds no event to begin with.
 pub fn cache_miss(channel: &ChannelName) -> String {
     Event::new("pusher:cache_miss", channel.as_str(), 4).json(r#""{}""#)

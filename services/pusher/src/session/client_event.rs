@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use channels::{Access, App, ChannelKind, Message, Operation, Record, RecordKind};
+use channels::{Access, App, ChannelKind, ChannelName, Message, Operation, Record, RecordKind};
 
 use super::complaint::Complaint;
 use super::{Output, Session};
@@ -17,7 +17,8 @@ impl Session {
         now: Instant,
         out: &mut Vec<Output>,
     ) -> Result<(), Complaint> {
-        if !app.pusher.client_events {
+        let channel = self.channels.get(event.channel.as_ref());
+        if channel.is_some_and(|channel| !app.client_events(channel)) {
             return Err(Complaint::ClientEventsDisabled);
         }
         let limits = &app.limits;
@@ -25,7 +26,7 @@ impl Session {
         if !self.client_events.take(limits.client_events_per_second, now) {
             return Err(Complaint::TooManyClientEvents(limits.client_events_per_second));
         }
-        let channel = self.channels.get(event.channel.as_ref()).ok_or(Complaint::NotOnThisChannel)?;
+        let channel = channel.ok_or(Complaint::NotOnThisChannel)?;
         match ChannelKind::of(channel.as_str()).access() {
             Access::Private | Access::Presence => {}
             Access::Public | Access::User => return Err(Complaint::NotOnThisChannel),
@@ -57,6 +58,11 @@ impl Session {
         };
         out.push(Output::Publish { channel: channel.clone(), record });
         Ok(())
+    }
+
+    /// An [`Output::Publish`] to `channel` was not done: a quota of the app is used up, as `text` says.
+    pub fn refuse_client_event(&self, channel: &ChannelName, text: String, out: &mut Vec<Output>) {
+        out.push(Complaint::OverQuota(text).output(channel.as_str()));
     }
 }
 

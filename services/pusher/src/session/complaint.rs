@@ -1,8 +1,9 @@
 //! What a client is told by `pusher:error` while its connection stays open.
 
+use super::Output;
 use super::denied::{Cause, Denied};
 use crate::ErrorCode;
-use crate::frame::Unusable;
+use crate::frame::{self, Unusable};
 
 /// Why a frame did nothing. A refused subscription is told on its channel instead, see `subscribe`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,7 +16,7 @@ pub(super) enum Complaint {
     SignInDisabled,
     #[error("This connection is signed in as another user")]
     OtherUser,
-    #[error("Client events are not enabled for this app")]
+    #[error("Client events are not enabled for this channel")]
     ClientEventsDisabled,
     #[error("Client events are only for private and presence channels that this connection is subscribed to")]
     NotOnThisChannel,
@@ -29,13 +30,15 @@ pub(super) enum Complaint {
     DataNotUnicode,
     #[error("More than {0} client events in a second, this one was dropped")]
     TooManyClientEvents(u32),
+    #[error("{0}")]
+    OverQuota(String),
 }
 
 impl Complaint {
     /// The code beside the text. Null tells clients no more than that; only what they are documented to act on has one.
     pub(super) fn code(&self) -> Option<ErrorCode> {
         match self {
-            Self::TooManyClientEvents(_) => Some(ErrorCode::ClientEventRate),
+            Self::TooManyClientEvents(_) | Self::OverQuota(_) => Some(ErrorCode::ClientEventRate),
             Self::Frame(_)
             | Self::AlreadySubscribed(_)
             | Self::SignInDisabled
@@ -60,6 +63,17 @@ impl Complaint {
             Self::NameTooLong(_) | Self::DataNotUnicode => Some(Denied::ClientEvent(Cause::Invalid)),
             Self::DataTooLarge(_) => Some(Denied::ClientEvent(Cause::TooLarge)),
             Self::TooManyClientEvents(_) => Some(Denied::ClientEvent(Cause::OverLimit)),
+            Self::OverQuota(_) => Some(Denied::ClientEvent(Cause::OverQuota)),
+        }
+    }
+
+    /// How the client is told, who asked for something of `channel`.
+    pub(super) fn output(&self, channel: &str) -> Output {
+        let reason = self.to_string();
+        let text = frame::error(self.code().map(ErrorCode::number), &reason);
+        match self.denied() {
+            Some(denied) => Output::Deny { text, denied, channel: channel.to_owned(), reason },
+            None => Output::Send(text),
         }
     }
 }

@@ -20,4 +20,6 @@ pub enum Cause {
     Unauthorized,
     /// Its client has had its share.
     OverLimit,
+    /// Its app has.
+    OverQuota,
 }

@@ -45,6 +45,15 @@ impl Default for Settings {
     }
 }
 
+/// The moment at which something happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// For what lasts.
+    pub instant: Instant,
+    /// For what others have dated: milliseconds since the Unix epoch.
+    pub unix_ms: u64,
+}
+
 /// What happened to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input<'a> {
@@ -69,9 +78,14 @@ pub enum Output {
         text: String,
         /// What was asked for.
         denied: Denied,
+        /// The channel it was asked for, as the client wrote it.
+        channel: String,
+        /// Why it is denied, as the frame says it.
+        reason: String,
     },
     /// Register with the hub, which sends `confirmation` as soon as every later message of the channel is sure to come,
     /// and before any of them. It sends it also when an unsubscribe is already on its way: pusher-js waits for it.
+    /// If a quota of the app is in the way, say so by [`Session::refuse_subscription`].
     Subscribe {
         /// The channel.
         channel: ChannelName,
@@ -79,7 +93,8 @@ pub enum Output {
         confirmation: String,
     },
     /// Let the connection be present in the channel, and send it [`crate::presence_succeeded`] as soon as it is among
-    /// the members and every later message is sure to come. If there is no room, say so by [`Session::refuse_join`].
+    /// the members and every later message is sure to come. If there is no room, say so by [`Session::refuse_join`], or
+    /// by [`Session::refuse_subscription`] if that is for a quota of the app.
     Join {
         /// A presence channel.
         channel: ChannelName,
@@ -94,7 +109,7 @@ pub enum Output {
         channel: ChannelName,
     },
     /// Publish a client event to the other subscribers. The record's `timestamp_ms` is 0: the edge, which has a clock,
-    /// fills it in.
+    /// fills it in. If a quota of the app is in the way, say so by [`Session::refuse_client_event`].
     Publish {
         /// The channel.
         channel: ChannelName,
@@ -173,19 +188,19 @@ impl Session {
     }
 
     /// Takes `input`. `app` is the app as it is now; if it no longer admits this connection, the session closes.
-    pub fn handle(&mut self, input: Input<'_>, app: &App, now: Instant, out: &mut Vec<Output>) {
+    pub fn handle(&mut self, input: Input<'_>, app: &App, now: Now, out: &mut Vec<Output>) {
         if self.closed {
             return;
         }
         match input {
             Input::Tick => {
                 self.recheck(Some(app), out);
-                self.tick(now, out);
+                self.tick(now.instant, out);
             }
-            Input::Alive => self.heard(now),
+            Input::Alive => self.heard(now.instant),
             Input::Binary => self.close(CloseCode::NotText, out),
             Input::Text(text) => {
-                self.heard(now);
+                self.heard(now.instant);
                 self.recheck(Some(app), out);
                 if !self.closed {
                     self.text(text, app, now, out);
@@ -272,29 +287,26 @@ impl Session {
         out.push(Output::Ping);
     }
 
-    fn text(&mut self, text: &str, app: &App, now: Instant, out: &mut Vec<Output>) {
-        let done = match ClientFrame::parse(text) {
+    fn text(&mut self, text: &str, app: &App, now: Now, out: &mut Vec<Output>) {
+        let frame = ClientFrame::parse(text);
+        let done = match &frame {
             Ok(ClientFrame::Ping) => {
                 out.push(Output::Send(frame::pong()));
                 Ok(())
             }
             Ok(ClientFrame::Pong) => Ok(()),
-            Ok(ClientFrame::Subscribe(request)) => self.subscribe(&request, app, out),
+            Ok(ClientFrame::Subscribe(request)) => self.subscribe(request, app, now.unix_ms, out),
             Ok(ClientFrame::Unsubscribe { channel }) => {
-                self.unsubscribe(&channel, out);
+                self.unsubscribe(channel, out);
                 Ok(())
             }
-            Ok(ClientFrame::SignIn(request)) => self.sign_in(&request, app, out),
-            Ok(ClientFrame::Event(event)) => self.client_event(&event, app, now, out),
-            Err(unusable) => Err(Complaint::Frame(unusable)),
+            Ok(ClientFrame::SignIn(request)) => self.sign_in(request, app, now.unix_ms, out),
+            Ok(ClientFrame::Event(event)) => self.client_event(event, app, now.instant, out),
+            Err(unusable) => Err(Complaint::Frame(unusable.clone())),
         };
         if let Err(complaint) = done {
-            let code = complaint.code().map(|code| code.number());
-            let text = frame::error(code, &complaint.to_string());
-            out.push(match complaint.denied() {
-                Some(denied) => Output::Deny { text, denied },
-                None => Output::Send(text),
-            });
+            let channel = frame.as_ref().ok().and_then(ClientFrame::channel).unwrap_or_default();
+            out.push(complaint.output(channel));
         }
     }
 }

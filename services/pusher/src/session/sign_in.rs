@@ -25,11 +25,17 @@ enum Failure {
 }
 
 impl Session {
-    pub(super) fn sign_in(&mut self, request: &SignIn<'_>, app: &App, out: &mut Vec<Output>) -> Result<(), Complaint> {
+    pub(super) fn sign_in(
+        &mut self,
+        request: &SignIn<'_>,
+        app: &App,
+        now_ms: u64,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Complaint> {
         if !app.pusher.user_authentication {
             return Err(Complaint::SignInDisabled);
         }
-        let Arrival { user, watchlist, cut } = match self.vouched_for(request, app) {
+        let Arrival { user, watchlist, cut } = match self.vouched_for(request, app, now_ms) {
             Ok(arrival) => arrival,
             Err(failure) => {
                 self.fail(CloseCode::SignInFailed, &failure.to_string(), out);
@@ -50,13 +56,13 @@ impl Session {
         Ok(())
     }
 
-    fn vouched_for(&self, request: &SignIn<'_>, app: &App) -> Result<Arrival, Failure> {
+    fn vouched_for(&self, request: &SignIn<'_>, app: &App, now_ms: u64) -> Result<Arrival, Failure> {
         let socket_id = self.socket_id.as_str();
-        let key =
-            auth::check_user(app, &request.auth, socket_id, &request.user_data).map_err(|invalid| match invalid {
-                InvalidAuth::BadSignature => Failure::Signature(socket_id.to_owned()),
-                InvalidAuth::Missing | InvalidAuth::Malformed | InvalidAuth::UnknownKey => Failure::Auth(invalid),
-            })?;
+        let checked = auth::check_user(app, &request.auth, socket_id, &request.user_data, now_ms);
+        let key = checked.map_err(|invalid| match invalid {
+            InvalidAuth::BadSignature => Failure::Signature(socket_id.to_owned()),
+            InvalidAuth::Missing | InvalidAuth::Malformed | InvalidAuth::UnknownKey => Failure::Auth(invalid),
+        })?;
         let arrival = Arrival::from_user_data(&request.user_data, app.pusher.watchlist, &app.limits)?;
         // To be a user is to get what is sent to it: a key that may not have that may not make somebody the user.
         let channel = format!("{SERVER_TO_USER}{}", arrival.user.id);

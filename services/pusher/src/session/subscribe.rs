@@ -34,6 +34,8 @@ enum Refusal {
     TooManyChannels(usize),
     #[error("this channel already has {0} members, the most it may have")]
     Full(usize),
+    #[error("{0}")]
+    OverQuota(String),
 }
 
 impl Refusal {
@@ -48,7 +50,7 @@ impl Refusal {
             | Self::OtherUser => ("AuthError", 401),
             Self::MayNotSubscribe | Self::MayNotEnter => ("AuthError", 403),
             Self::Data(BadData::IdTooLong { .. } | BadData::InfoTooLarge(_)) => ("LimitReached", 413),
-            Self::TooManyChannels(_) | Self::Full(_) => ("LimitReached", 4004),
+            Self::TooManyChannels(_) | Self::Full(_) | Self::OverQuota(_) => ("LimitReached", 4004),
         }
     }
 
@@ -63,13 +65,15 @@ impl Refusal {
             | Self::MayNotSubscribe
             | Self::MayNotEnter => Cause::Unauthorized,
             Self::TooManyChannels(_) | Self::Full(_) => Cause::OverLimit,
+            Self::OverQuota(_) => Cause::OverQuota,
         }
     }
 
     fn denial(&self, channel: &str) -> Output {
         let (kind, status) = self.kind_and_status();
-        let text = frame::subscription_error(channel, kind, &self.to_string(), status);
-        Output::Deny { text, denied: Denied::Subscribe(self.cause()) }
+        let reason = self.to_string();
+        let text = frame::subscription_error(channel, kind, &reason, status);
+        Output::Deny { text, denied: Denied::Subscribe(self.cause()), channel: channel.to_owned(), reason }
     }
 }
 
@@ -86,12 +90,13 @@ impl Session {
         &mut self,
         request: &Subscribe<'_>,
         app: &App,
+        now_ms: u64,
         out: &mut Vec<Output>,
     ) -> Result<(), Complaint> {
         if self.channels.contains(request.channel.as_ref()) {
             return Err(Complaint::AlreadySubscribed(request.channel.clone().into_owned()));
         }
-        let Admitted { channel, access, member } = match self.admit(request, app) {
+        let Admitted { channel, access, member } = match self.admit(request, app, now_ms) {
             Ok(admitted) => admitted,
             Err(refusal) => {
                 out.push(refusal.denial(&request.channel));
@@ -123,13 +128,23 @@ impl Session {
     /// Takes back an [`Output::Join`] that found the channel full, as its app has it now. Nothing is left to be
     /// unsubscribed from. Does nothing if the client has left by itself.
     pub fn refuse_join(&mut self, channel: &ChannelName, app: &App, out: &mut Vec<Output>) {
+        self.take_back(channel, &Refusal::Full(app.presence_members(channel)), out);
+    }
+
+    /// Takes back an [`Output::Subscribe`] or [`Output::Join`] for which a quota of the app leaves no room, as `text` says.
+    /// Nothing is left to be unsubscribed from. Does nothing if the client has left by itself.
+    pub fn refuse_subscription(&mut self, channel: &ChannelName, text: String, out: &mut Vec<Output>) {
+        self.take_back(channel, &Refusal::OverQuota(text), out);
+    }
+
+    fn take_back(&mut self, channel: &ChannelName, refusal: &Refusal, out: &mut Vec<Output>) {
         if !self.closed && self.forget(channel.as_str()).is_some() {
             // It was let in nowhere by that.
             let needs_authority = |name: &ChannelName| {
                 matches!(ChannelKind::of(name.as_str()).access(), Access::Private | Access::Presence)
             };
             self.authorized = self.user().is_some() || self.channels.iter().any(needs_authority);
-            out.push(Refusal::Full(app.limits.presence_members).denial(channel.as_str()));
+            out.push(refusal.denial(channel.as_str()));
         }
     }
 
@@ -140,15 +155,15 @@ impl Session {
         self.channels.take(channel)
     }
 
-    fn admit(&self, request: &Subscribe<'_>, app: &App) -> Result<Admitted, Refusal> {
+    fn admit(&self, request: &Subscribe<'_>, app: &App, now_ms: u64) -> Result<Admitted, Refusal> {
         let (channel, kind) = parse_channel_name(&request.channel, &app.limits)?;
         let access = kind.access();
         let (signed_by, member) = match access {
             Access::Public => (None, None),
-            Access::Private => (Some(self.vouching_key(&channel, request, None, app)?), None),
+            Access::Private => (Some(self.vouching_key(&channel, request, None, app, now_ms)?), None),
             Access::Presence => {
                 let data = request.channel_data.as_deref();
-                let key = self.vouching_key(&channel, request, data, app)?;
+                let key = self.vouching_key(&channel, request, data, app, now_ms)?;
                 (Some(key), Some(self.member(data, app)?))
             }
             Access::User => {
@@ -184,8 +199,10 @@ impl Session {
         request: &Subscribe<'_>,
         channel_data: Option<&str>,
         app: &'a App,
+        now_ms: u64,
     ) -> Result<&'a Key, Refusal> {
-        let checked = auth::check_channel(app, &request.auth, self.socket_id.as_str(), channel.as_str(), channel_data);
+        let socket_id = self.socket_id.as_str();
+        let checked = auth::check_channel(app, &request.auth, socket_id, channel.as_str(), channel_data, now_ms);
         checked.map_err(|invalid| match invalid {
             InvalidAuth::BadSignature => {
                 let data = if channel_data.is_some() { " and : and channel_data" } else { "" };
@@ -225,6 +242,7 @@ mod tests {
             Refusal::MayNotEnter,
             Refusal::TooManyChannels(1),
             Refusal::Full(1),
+            Refusal::OverQuota(String::new()),
         ] {
             let (kind, status) = refusal.kind_and_status();
             assert!(PAGE.contains(&format!("\n| {kind} | {status} |")), "{refusal:?}");

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use backbone::registry::Snapshot;
-use channels::{AppId, ChannelKind, ChannelName, WebhookEvent, WebhookEvents};
+use channels::{AppId, ChannelKind, ChannelName, Namespaces, WebhookEvent, WebhookEvents};
 
 /// The events that follow from who is where; the others are told by edges as they happen.
 const DECIDED: [WebhookEvent; 5] = [
@@ -25,6 +25,8 @@ struct AppInterest {
     /// Events, and the prefix of channels, of each webhook.
     webhooks: Vec<(WebhookEvents, String)>,
     counts: bool,
+    /// What namespaces keep back.
+    namespaces: Namespaces,
 }
 
 impl Interest {
@@ -39,7 +41,8 @@ impl Interest {
                 .map(|webhook| (webhook.events, webhook.prefix.clone()))
                 .collect();
             if !webhooks.is_empty() {
-                interest.apps.insert(app.id.clone(), AppInterest { webhooks, counts: app.pusher.subscription_count });
+                let (counts, namespaces) = (app.pusher.subscription_count, app.namespaces.clone());
+                interest.apps.insert(app.id.clone(), AppInterest { webhooks, counts, namespaces });
             }
         }
         interest
@@ -64,7 +67,8 @@ impl Interest {
             };
             let webhook =
                 |(events, prefix): &(WebhookEvents, String)| events.contains(*event) && name.starts_with(prefix);
-            applies && !name.starts_with('#') && app.webhooks.iter().any(webhook)
+            let told = applies && !name.starts_with('#') && app.namespaces.tells_webhooks(name, *event);
+            told && app.webhooks.iter().any(webhook)
         };
         DECIDED.into_iter().filter(wanted).collect()
     }
@@ -74,13 +78,18 @@ impl Interest {
 impl Interest {
     /// One app with one webhook that wants everything.
     pub(super) fn in_all_of(app: &AppId) -> Self {
+        Self::in_all_under(app, Namespaces::default())
+    }
+
+    /// The same, as far as `namespaces` let it be told.
+    pub(super) fn in_all_under(app: &AppId, namespaces: Namespaces) -> Self {
         let webhooks = vec![(WebhookEvents::ALL, String::new())];
-        Self { apps: [(app.clone(), AppInterest { webhooks, counts: true })].into() }
+        Self { apps: [(app.clone(), AppInterest { webhooks, counts: true, namespaces })].into() }
     }
 
     /// One app with one webhook that wants `events` of channels that begin with `prefix`.
     pub(super) fn in_some_of(app: &AppId, events: &[WebhookEvent], prefix: &str) -> Self {
         let webhooks = vec![(events.iter().copied().collect(), prefix.to_owned())];
-        Self { apps: [(app.clone(), AppInterest { webhooks, counts: true })].into() }
+        Self { apps: [(app.clone(), AppInterest { webhooks, counts: true, namespaces: Namespaces::default() })].into() }
     }
 }

@@ -18,7 +18,9 @@ use std::time::Duration;
 
 use backbone::facts::{Count, CountKey, decode_member, edge_of_lease, parse_roster_key};
 use backbone::registry::Apps;
-use backbone::{Backbone, Bucket, Entry, IdempotencyId, Kv, KvError, Queue, QueueError, Watch, WatchEvent};
+use backbone::{
+    Backbone, Bucket, Entry, IdempotencyId, Kv, KvError, Queue, QueueError, WEBHOOK_EVENT_FORMAT, Watch, WatchEvent,
+};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use prost::Message as _;
@@ -26,7 +28,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::unix_ms;
-use crate::event;
 use announced::CONFIRMED;
 use confirmation::Confirmation;
 use interest::Interest;
@@ -224,7 +225,7 @@ impl Decider {
     /// Puts what is announced into the queue.
     async fn tell(&self, step: &Step, note: Note, revision: u64) -> Outcome {
         let value = proto::backbone::WebhookEvent {
-            version: event::VERSION,
+            version: WEBHOOK_EVENT_FORMAT,
             app_id: step.place.app.as_str().to_owned(),
             name: note.event.name().to_owned(),
             channel: step.channel.as_str().to_owned(),

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use channels::{AppId, ChannelName, ClientId, EdgeId, WebhookEvent};
+use channels::{AppId, ChannelName, ClientId, EdgeId, Namespace, Namespaces, Tier, WebhookEvent};
 use tokio::time::Instant;
 
 use super::interest::Interest;
@@ -240,6 +240,27 @@ fn only_what_is_wanted_is_told() {
     let mut script = Script::everything();
     script.count("#server-to-user-1", 1, 1);
     assert_eq!(script.told(), NOTHING);
+}
+
+#[test]
+fn namespaces_keep_events_back() {
+    let rule = |prefix: &str, events: &[WebhookEvent]| Namespace {
+        webhook_events: Some(events.iter().copied().collect()),
+        ..Namespace::new(prefix, Tier::default())
+    };
+    let rules = vec![rule("", &[WebhookEvent::ChannelVacated]), rule("presence-", &[WebhookEvent::MemberAdded])];
+    let mut script = Script::new(Interest::in_all_under(&app(), Namespaces::new(rules).unwrap()));
+    for channel in ["a", "presence-a"] {
+        script.count(channel, 1, 1);
+    }
+    script.enter("presence-a", 1, "c1", "ann");
+    assert_eq!(script.told(), ["member_added presence-a ann"]);
+    for channel in ["a", "presence-a"] {
+        script.count(channel, 1, 0);
+    }
+    script.leave("presence-a", 1, "c1", "ann");
+    script.told();
+    assert_eq!(script.told_after(GRACE), ["channel_vacated a"]);
 }
 
 #[test]

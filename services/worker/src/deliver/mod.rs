@@ -8,6 +8,7 @@ mod burial;
 mod connect;
 mod lanes;
 mod load;
+mod pace;
 mod receiver;
 mod request;
 mod ticket;
@@ -39,6 +40,8 @@ use crate::metrics::Metrics;
 use connect::Connector;
 use lanes::{Pauses, Waiting};
 use load::Load;
+use metering::Meters;
+use pace::Pace;
 use receiver::{Handle, Receiver};
 pub(crate) use request::RequestError;
 use request::Sender;
@@ -121,7 +124,7 @@ impl Target {
         let Some(app) = apps.get(&event.app).filter(|app| app.enabled) else { return Vec::new() };
         let wants = |webhook: &Webhook| {
             if event.webhook_id.is_empty() {
-                webhook.wants(event.kind, &event.channel)
+                app.namespaces.tells_webhooks(&event.channel, event.kind) && webhook.wants(event.kind, &event.channel)
             } else {
                 webhook.id == event.webhook_id
             }
@@ -149,6 +152,7 @@ impl Target {
 pub(crate) struct Intake {
     backbone: Backbone,
     apps: Apps,
+    meters: Arc<Meters>,
     settings: Arc<Settings>,
     metrics: Arc<Metrics>,
     keeper: Arc<AsyncMutex<Keeper>>,
@@ -171,12 +175,19 @@ pub(crate) enum Ended {
 }
 
 impl Intake {
-    pub(crate) fn new(backbone: Backbone, apps: Apps, settings: Arc<Settings>, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(
+        backbone: Backbone,
+        apps: Apps,
+        meters: Arc<Meters>,
+        settings: Arc<Settings>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let (done, finished) = unbounded_channel();
         let keeper = Arc::new(AsyncMutex::new(Keeper::new(&backbone)));
         Self {
             backbone,
             apps,
+            meters,
             settings,
             metrics,
             keeper,
@@ -270,11 +281,12 @@ impl Intake {
 
     fn receiver(&mut self, target: &Target, stop: &CancellationToken) -> &Handle {
         let key = (target.app.id.clone(), target.webhook().id.clone());
-        self.receivers.entry(key).or_insert_with_key(|(app, webhook)| {
+        self.receivers.entry(key).or_insert_with_key(|(_, webhook)| {
             let (apps, settings) = (self.apps.clone(), Arc::clone(&self.settings));
             let (keeper, metrics) = (Arc::clone(&self.keeper), Arc::clone(&self.metrics));
             let load = Load::new(Arc::clone(&self.total));
-            let (receiver, handle) = Receiver::new(app.clone(), webhook, apps, settings, load, keeper, metrics);
+            let pace = Pace::new(&target.app, Arc::clone(&self.meters));
+            let (receiver, handle) = Receiver::new(webhook, apps, pace, settings, load, keeper, metrics);
             self.tasks.spawn(receiver.run(stop.clone()));
             handle
         })

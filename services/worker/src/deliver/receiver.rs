@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::burial::Burial;
 use super::lanes::{Batch, Lanes, Waiting};
 use super::load::Load;
+use super::pace::Pace;
 use super::request::{RequestError, Sender};
 use super::{Settings, Target};
 use crate::clock::unix_ms;
@@ -70,6 +71,7 @@ pub(super) struct Receiver {
     inbox: UnboundedReceiver<Waiting>,
     withdrawn: CancellationToken,
     sender: Sender,
+    pace: Pace,
     lanes: Lanes,
     /// Requests under way, by their number.
     under_way: HashMap<u64, UnderWay>,
@@ -86,16 +88,17 @@ struct UnderWay {
 type Answer = (u64, Result<(), RequestError>);
 
 impl Receiver {
-    /// The task for the webhook of `app` with the id `webhook`, and the handle on it.
+    /// The task for the webhook with the id `webhook` of the app that `pace` is of, and the handle on it.
     pub(super) fn new(
-        app: AppId,
         webhook: &str,
         apps: Apps,
+        pace: Pace,
         settings: Arc<Settings>,
         load: Load,
         keeper: Arc<AsyncMutex<Keeper>>,
         metrics: Arc<Metrics>,
     ) -> (Self, Handle) {
+        let app = pace.app().clone();
         let (sender, inbox) = unbounded_channel();
         let load = Arc::new(load);
         let burial = Arc::new(Burial::new(app.clone(), webhook.to_owned(), keeper, Arc::clone(&metrics)));
@@ -118,6 +121,7 @@ impl Receiver {
             inbox,
             withdrawn,
             sender: settings.sender(),
+            pace,
             lanes: Lanes::new(settings.pauses),
             under_way: HashMap::new(),
             requests: 0,
@@ -175,7 +179,11 @@ impl Receiver {
             }
             // With all requests under way nothing else can begin before one is answered.
             let is_free = !stopping && answers.len() < CONCURRENT_REQUESTS;
-            let wake = [self.lanes.wake(), gathered].into_iter().flatten().min().filter(|_| is_free);
+            let wake = match self.pace.wake(Instant::now()) {
+                Some(at) => Some(at),
+                None => [self.lanes.wake(), gathered].into_iter().flatten().min(),
+            };
+            let wake = wake.filter(|_| is_free);
             tokio::select! {
                 () = stop.cancelled(), if !stopping => {}
                 Some(waiting) = self.inbox.recv(), if !stopping => self.lanes.push(waiting),
@@ -190,6 +198,9 @@ impl Receiver {
         // None if it is about to be withdrawn.
         let target = Target::current(&self.apps, &self.app, &self.webhook)?;
         let now = Instant::now();
+        if self.pace.follows(&target.app).wake(now).is_some() {
+            return None;
+        }
         if !self.lanes.is_ready(now) {
             *gathered = None;
             return None;
@@ -199,6 +210,10 @@ impl Receiver {
             && !self.lanes.is_full()
             && *gathered.get_or_insert(now + window) > now
         {
+            return None;
+        }
+        if !self.pace.allows(now) {
+            self.metrics.paced.increment(1);
             return None;
         }
         let mut expired = Vec::new();
@@ -220,6 +235,7 @@ impl Receiver {
     fn answered(&mut self, number: u64, result: Result<(), RequestError>) {
         let Some(UnderWay { batch, target }) = self.under_way.remove(&number) else { return };
         self.metrics.request(result.as_ref().err()).increment(1);
+        self.pace.count(result.is_ok());
         let Err(error) = result else {
             for waiting in self.lanes.succeeded(batch) {
                 let took = unix_ms().saturating_sub(waiting.event.time_ms);

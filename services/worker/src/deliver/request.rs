@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::connect::{ConnectError, Connector};
+use crate::clock::unix_ms;
 
 /// How long an unused connection is kept: a little less than the shortest habit among receivers (5 s, node), so that
 /// requests do not run into connections that are just being closed.
@@ -115,7 +116,7 @@ fn request(webhook: &Webhook, key: &Key, body: Bytes) -> Result<Request<Full<Byt
         .uri(uri)
         .header(CONTENT_TYPE, "application/json")
         .header("x-pusher-key", key.name.as_str())
-        .header("x-pusher-signature", Signer::from(key).webhook(&body))
+        .header("x-pusher-signature", Signer::for_receivers(key, unix_ms()).webhook(&body))
         .body(Full::new(body))?;
     for (name, value) in &webhook.headers {
         let name = HeaderName::try_from(name).map_err(hyper::http::Error::from)?;

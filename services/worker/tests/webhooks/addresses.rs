@@ -89,6 +89,7 @@ async fn receivers_must_prove_who_they_are() {
     assert_eq!(hook.told().len(), 1);
 
     std::fs::write(&ca_file, "").unwrap();
-    let refused = Worker::new(Config { ca_file: Some(ca_file), ..config() }, site.backbone.clone(), site.apps.clone());
+    let (backbone, apps, meters) = (site.backbone.clone(), site.apps.clone(), Arc::clone(&site.meters));
+    let refused = Worker::new(Config { ca_file: Some(ca_file), ..config() }, backbone, apps, meters);
     assert!(matches!(refused, Err(StartError::Trust(TrustError::Empty { .. }))));
 }

@@ -6,6 +6,7 @@ mod addresses;
 mod dead_letters;
 mod decisions;
 mod failover;
+mod pace;
 mod receivers;
 mod requests;
 mod support;

@@ -10,7 +10,12 @@ use tokio::net::TcpListener;
 use crate::on_both;
 use crate::support::*;
 
-on_both!(signed_with_the_oldest_key, batched_in_order, each_webhook_gets_what_it_wants);
+on_both!(
+    signed_with_the_oldest_key,
+    signed_with_the_previous_secret_while_it_is_good,
+    batched_in_order,
+    each_webhook_gets_what_it_wants,
+);
 
 fn check_signature(received: &Received) {
     let signer = Signer::new(KeyName::new(KEY).unwrap(), Secret::new("4b7e0c9a62d1f5833ae6").unwrap());
@@ -40,6 +45,22 @@ async fn signed_with_the_oldest_key(variant: Variant) {
     assert_eq!(json.as_object().unwrap().len(), 2);
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(hook.received().len(), 1, "204 is a good answer");
+}
+
+async fn signed_with_the_previous_secret_while_it_is_good(variant: Variant) {
+    let hook = Hook::start(Manner::Answer(200)).await;
+    let site = Site::start(variant, vec![webhook(&hook)]).await;
+    let _worker = site.work(config());
+    site.rotate("the second secret", Duration::from_secs(3600)).await;
+    site.client_event("private-a", "1").await;
+    hook.wait_for_requests(1).await;
+    check_signature(&hook.received()[0]);
+    site.rotate("the third secret", Duration::ZERO).await;
+    site.client_event("private-a", "2").await;
+    hook.wait_for_requests(2).await;
+    let newest = Signer::new(KeyName::new(KEY).unwrap(), Secret::new("the third secret").unwrap());
+    let received = &hook.received()[1];
+    assert_eq!(received.headers["x-pusher-signature"], newest.webhook(&received.body));
 }
 
 /// The vector of the specification: this very body, with this very signature.

@@ -1,11 +1,11 @@
-//! Pusher switches and limits in stored form. What is absent is the default.
+//! Pusher switches, quotas and limits in stored form. What is absent is the default.
 //!
 //! Only what differs from the default is stored where that can be told, so that a better default reaches every app that
 //! chose nothing else.
 
 use std::time::Duration;
 
-use channels::{InvalidOriginPattern, Limits, OriginPattern, PusherSettings};
+use channels::{InvalidOriginPattern, Limits, OriginPattern, PusherSettings, Quota};
 use proto::backbone::stored_app;
 
 pub(super) fn pusher(pusher: &PusherSettings) -> stored_app::PusherSettings {
@@ -36,6 +36,39 @@ pub(super) fn read_pusher(stored: stored_app::PusherSettings) -> Result<PusherSe
         tls_only: stored.tls_only,
         allowed_origins: origins.collect::<Result<_, _>>()?,
     })
+}
+
+pub(super) fn quota(quota: &Quota) -> stored_app::Quota {
+    let Quota {
+        connections,
+        channels,
+        messages_in_per_second,
+        messages_out_per_second,
+        history_bytes,
+        presence_members,
+        webhooks_per_second,
+    } = *quota;
+    stored_app::Quota {
+        connections,
+        channels,
+        messages_in_per_second,
+        messages_out_per_second,
+        history_bytes,
+        presence_members,
+        webhooks_per_second,
+    }
+}
+
+pub(super) fn read_quota(stored: stored_app::Quota) -> Quota {
+    Quota {
+        connections: stored.connections,
+        channels: stored.channels,
+        messages_in_per_second: stored.messages_in_per_second,
+        messages_out_per_second: stored.messages_out_per_second,
+        history_bytes: stored.history_bytes,
+        presence_members: stored.presence_members,
+        webhooks_per_second: stored.webhooks_per_second,
+    }
 }
 
 pub(super) fn limits(limits: &Limits) -> stored_app::Limits {

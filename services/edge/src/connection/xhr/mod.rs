@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use backbone::{PublishError, Published};
 use pusher::xhr::{Lines, SessionName};
-use pusher::{CloseCode, Handshake, Input, Output, Refused};
+use pusher::{CloseCode, Handshake, Input, Refused, Rejection};
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -52,7 +52,7 @@ pub(crate) struct Asked {
 }
 
 /// Has the session answer, or opens it. Gives the answer's body; if the client is refused, what it is told.
-pub(crate) async fn receive(shared: &Arc<Shared>, asked: Asked) -> Result<AnswerBody, Vec<Output>> {
+pub(crate) async fn receive(shared: &Arc<Shared>, asked: Asked) -> Result<AnswerBody, Rejection> {
     let Asked { session, handshake, transport, visitor, begun, cut } = asked;
     let (mut answer, body) = Answer::new(transport, cut);
     loop {
@@ -75,23 +75,10 @@ pub(crate) async fn receive(shared: &Arc<Shared>, asked: Asked) -> Result<Answer
     }
 }
 
-/// The whole answer to a client that is refused: `outputs` as lines.
-pub(crate) fn refusal(outputs: Vec<Output>) -> String {
+/// The whole answer to a client that is refused.
+pub(crate) fn refusal(rejection: &Rejection) -> String {
     let mut lines = Lines::default();
-    lines.open();
-    for output in outputs {
-        match output {
-            Output::Send(text) => lines.frames([text.as_str()]),
-            Output::Close(code) => lines.close(code),
-            Output::Deny { .. }
-            | Output::Join { .. }
-            | Output::SignIn { .. }
-            | Output::Subscribe { .. }
-            | Output::Unsubscribe { .. }
-            | Output::Publish { .. }
-            | Output::Ping => {}
-        }
-    }
+    lines.reject(rejection);
     lines.take()
 }
 
@@ -200,13 +187,7 @@ impl XhrTask {
         }
         loop {
             let written = std::mem::take(&mut self.written);
-            let mut taken = VecDeque::new();
-            let notices = self.connection.peer.queue.take(cx, written, &mut taken);
-            if self.out.is_empty() {
-                self.out = taken;
-            } else {
-                self.out.append(&mut taken);
-            }
+            let notices = self.connection.peer.queue.take(cx, written, &mut self.out);
             if notices != Notices::default() {
                 return Poll::Ready(Event::Notices(notices));
             }
@@ -253,10 +234,11 @@ impl XhrTask {
             answer.lines.open();
         }
         let mut messages = 0;
-        while answer.lines.len() < CHUNK_BYTES
-            && !answer.lines.is_full()
-            && let Some(frame) = self.out.pop_front()
-        {
+        while answer.lines.len() < CHUNK_BYTES && !answer.lines.is_full() {
+            if self.out.is_empty() {
+                self.connection.peer.queue.refill(&mut self.out);
+            }
+            let Some(frame) = self.out.pop_front() else { break };
             answer.lines.frames(frame::payloads(&frame.bytes));
             self.written += frame.bytes.len();
             messages += u64::from(frame.messages);

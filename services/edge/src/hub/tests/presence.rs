@@ -13,6 +13,7 @@ const TTL: Duration = Duration::from_secs(2);
 struct Node {
     hub: Arc<Hub>,
     membership: Arc<Membership>,
+    meter: Arc<AppMeter>,
     stop: CancellationToken,
 }
 
@@ -32,15 +33,15 @@ impl Node {
         let staying = Arc::clone(&hub);
         tokio::spawn(async move { joining.run(stop_membership, || staying.has_members()).await });
         tokio::spawn(async move { following.follow_edges(stop_following).await });
-        Self { hub, membership, stop }
+        Self { hub, membership, meter: fixtures::meter(&fixtures::app()), stop }
     }
 
     async fn enter(&self, connection: &str, user: &str, info: &'static str) -> Member {
         let id = ConnectionId::new(connection).unwrap();
-        let peer = Arc::new(Peer::new(id, fixtures::app().id, 1 << 20));
+        let peer = Arc::new(Peer::new(id, Arc::clone(&self.meter), fixtures::client(), 1 << 20));
         let subscription =
             self.hub.enter(&peer, &name(ROOM), ClientId::new(user).unwrap(), Bytes::from_static(info.as_bytes()));
-        Member { peer, subscription: Some(subscription), told: Vec::new() }
+        Member { peer, subscription: Some(subscription.unwrap()), told: Vec::new() }
     }
 }
 
@@ -167,12 +168,12 @@ async fn a_full_channel_refuses_new_users_only() {
     bob.greeted().await;
     ann.told(ADDED, "bob").await;
     let cid = here.enter("1.2", "cid", "").await;
-    let refused = poll_fn(|cx| match cid.peer.queue.take(cx, 0, &mut VecDeque::new()).refused {
+    let refused = poll_fn(|cx| match cid.peer.queue.take(cx, 0, &mut VecDeque::new()).aside {
         true => Poll::Ready(()),
         false => Poll::Pending,
     });
     tokio::time::timeout(PATIENCE, refused).await.expect("a refusal in time");
-    assert_eq!(cid.peer.queue.take_refused().into_iter().map(|(name, _)| name).collect::<Vec<_>>(), [name(ROOM)]);
+    assert_eq!(cid.peer.queue.take_aside().refused.into_iter().map(|(name, _)| name).collect::<Vec<_>>(), [name(ROOM)]);
     drop(cid);
     let mut again = here.enter("1.3", "bob", "").await;
     assert_eq!(again.greeted().await, ["ann", "bob"]);
@@ -363,7 +364,7 @@ async fn leaving_and_coming_back_is_told_in_order() {
     for _ in 0..50 {
         ann.leave(Duration::ZERO);
         let user = ClientId::new("ann").unwrap();
-        ann.subscription = Some(node.hub.enter(&ann.peer, &name(ROOM), user, Bytes::new()));
+        ann.subscription = Some(node.hub.enter(&ann.peer, &name(ROOM), user, Bytes::new()).unwrap());
         // Either it had not begun to leave, or it has left and come back: never confirmed and then removed.
         assert_eq!(ann.greeted().await, ["ann", "watcher"]);
         assert_eq!(node.users().await, ["ann", "watcher"]);
@@ -386,8 +387,9 @@ async fn a_connection_may_come_back_as_somebody_else() {
     let node = Node::start(&world);
     let mut watcher = node.enter("1.1", "watcher", "").await;
     watcher.greeted().await;
-    let peer = Arc::new(Peer::new(ConnectionId::new("1.2").unwrap(), fixtures::app().id, 1 << 20));
-    let enter = |user: &str| node.hub.enter(&peer, &name(ROOM), ClientId::new(user).unwrap(), Bytes::new());
+    let peer =
+        Arc::new(Peer::new(ConnectionId::new("1.2").unwrap(), Arc::clone(&node.meter), fixtures::client(), 1 << 20));
+    let enter = |user: &str| node.hub.enter(&peer, &name(ROOM), ClientId::new(user).unwrap(), Bytes::new()).unwrap();
     for _ in 0..5 {
         drop(enter("ann"));
         drop(enter("bob"));

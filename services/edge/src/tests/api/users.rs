@@ -1,5 +1,7 @@
 //! Users: who is present, and whose connections end.
 
+use backbone::registry::PusherChange;
+
 use super::*;
 
 #[test]
@@ -62,4 +64,30 @@ fn terminate_ends_the_connections_of_who_is_signed_in() {
     assert_eq!(node.http(&unsigned).0, 401);
     let unknown = unsigned.replace("connections HTTP", "connections?auth_key=nobodys HTTP");
     assert_eq!(node.http(&unknown).0, 401);
+}
+
+/// Who can be watched is counted for the whole cluster, who cannot costs it nothing.
+#[test]
+fn signed_in_users_are_counted_where_they_can_be_watched() {
+    let node = Node::start(quick());
+    let counted = || {
+        let kv = node.backbone().kv(backbone::Bucket::Occupancy);
+        node.runtime.block_on(async { kv.entries().await }).unwrap().len()
+    };
+    let (mut ann, mut bob) = (node.client(), node.client());
+    sign_in(&mut ann, "ann");
+    bob.subscribe("room");
+    eventually(|| counted() > 0, || "nothing is counted".to_owned());
+    assert_eq!(counted(), 1, "the room alone");
+    let watchlist = |on: bool| AppChange {
+        pusher: PusherChange { watchlist: Some(on), ..PusherChange::default() },
+        ..AppChange::default()
+    };
+    node.change(&watchlist(true), |app| app.pusher.watchlist);
+    eventually(|| counted() == 2, || "who was there before is not counted".to_owned());
+    sign_in(&mut bob, "bob");
+    eventually(|| counted() == 3, || "who comes is not counted".to_owned());
+    node.change(&watchlist(false), |app| !app.pusher.watchlist);
+    drop((ann, bob));
+    eventually(|| counted() == 0, || "still counted".to_owned());
 }

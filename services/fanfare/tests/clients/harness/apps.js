@@ -39,6 +39,11 @@ export const GUARDED_MS = 2_000;
 /** How long `fleeting` keeps the last event of a cache channel: no app can have less. */
 export const FLEETING_SECONDS = 60;
 
+/** Quotas of apps below. */
+export const RATED_PER_SECOND = 20;
+export const ARCHIVE_BYTES = 100;
+export const WEBHOOKS_PER_SECOND = 5;
+
 export const apps = {
   /** For whatever needs nothing special. */
   main: app('1001', 'main', {
@@ -77,6 +82,23 @@ export const apps = {
   noPositions: app('1010', 'no-positions', { pusher: { positions: false } }),
   fleeting: app('1011', 'fleeting', { limits: { cache_ttl: `${FLEETING_SECONDS}s` } }),
   single: app('1012', 'single', { quota: { connections: 1 } }),
+  /** At the limit of what it publishes, delivers, occupies, is present in, and stores: each for the one test of that quota. */
+  rated: app('1030', 'rated', { quota: { messages_in_per_second: RATED_PER_SECOND } }),
+  whispered: app('1031', 'whispered', { quota: { messages_in_per_second: 1 } }),
+  loud: app('1032', 'loud', { quota: { messages_out_per_second: 4 } }),
+  fewChannels: app('1033', 'few-channels', { quota: { channels: 1 } }),
+  fewMembers: app('1034', 'few-members', { quota: { presence_members: 1 } }),
+  archive: app('1035', 'archive', {
+    quota: { history_bytes: ARCHIVE_BYTES },
+    namespaces: [{ prefix: 'log-', tier: 'persistent', retention: '1h' }],
+  }),
+  /** Tells one receiver, and may do so seldom. */
+  patientlyTelling: app('1036', 'patiently-telling', {
+    quota: { webhooks_per_second: WEBHOOKS_PER_SECOND },
+    webhooks: [{ to: ['steady', '/paced'] }],
+  }),
+  /** One connection and no more, for the test of that quota's words. */
+  lonely: app('1037', 'lonely', { quota: { connections: 1 } }),
   tlsOnly: app('1013', 'tls-only', { pusher: { tls_only: true } }),
   /** Connected to from some web pages only. */
   pages: app('1014', 'pages', { pusher: { allowed_origins: ['https://app.example.com', '*.shop.example'] } }),

@@ -5,12 +5,16 @@ import { randomBytes } from 'node:crypto';
 /** Lets `fanfare admin` in. */
 export const ADMIN_TOKEN = randomBytes(16).toString('hex');
 
+/** What every node of a cluster has, and seals secrets with. */
+const CLUSTER_KEY = randomBytes(32).toString('hex');
+
 /** How long a node that was told to stop waits before, and takes for, closing its connections. */
 const DRAIN = { grace: '1s', duration: '1s' };
 
 /** Settings of every node, as environment variables. */
 export const nodeEnvironment = () => ({
   FANFARE_ADMIN_TOKEN: ADMIN_TOKEN,
+  FANFARE_CLUSTER_KEY: CLUSTER_KEY,
   FANFARE_DRAIN_GRACE: DRAIN.grace,
   FANFARE_DRAIN_DURATION: DRAIN.duration,
 });

@@ -78,18 +78,18 @@ fn a_sign_in_is_enough() {
 #[test]
 fn the_setting_may_change() {
     let (start, mut out) = (Instant::now(), Vec::new());
-    let at = |seconds| start + Duration::from_secs(seconds);
+    let after = |seconds| start + Duration::from_secs(seconds);
     let (plain, strict) = (Scene::default(), scene());
     let mut session = plain.open(start, &mut out);
     out.clear();
-    assert_eq!(session.deadline(), at(120));
+    assert_eq!(session.deadline(), after(120));
     session.recheck(Some(&strict.app), &mut out);
-    assert_eq!(session.deadline(), at(30));
+    assert_eq!(session.deadline(), after(30));
     session.recheck(Some(&plain.app), &mut out);
-    assert_eq!(session.deadline(), at(120));
-    session.handle(Input::Tick, &plain.app, at(31), &mut out);
+    assert_eq!(session.deadline(), after(120));
+    session.handle(Input::Tick, &plain.app, at(after(31)), &mut out);
     assert_eq!(out, []);
     // Nobody rechecked, but the tick finds out.
-    session.handle(Input::Tick, &strict.app, at(31), &mut out);
+    session.handle(Input::Tick, &strict.app, at(after(31)), &mut out);
     assert_eq!(out, [Output::Close(CloseCode::Unauthorized)]);
 }

@@ -1,5 +1,7 @@
 //! Client events.
 
+use channels::{Namespace, Namespaces, Tier};
+
 use super::*;
 use crate::fixtures::{capability, key};
 
@@ -41,14 +43,14 @@ fn what_is_published_comes_out_the_same() {
     let (now, mut out) = (Instant::now(), Vec::new());
     let mut session = scene.open(now, &mut out);
     let subscribe = r#"{"event":"pusher:subscribe","data":{"channel":"private-a","auth":"$AUTH(private-a)"}}"#;
-    session.handle(Input::Text(&signed(subscribe)), &scene.app, now, &mut out);
+    session.handle(Input::Text(&signed(subscribe)), &scene.app, at(now), &mut out);
     for text in [
         r#"{"event":"client-x","channel":"private-a","data":{ "x" : 1e400, "é": "\u00e9\/" }}"#,
         r#"{"event":"client-x","channel":"private-a","data":"{\"x\": 1}"}"#,
         r#"{"event":"client-x","channel":"private-a","data":"not json"}"#,
     ] {
         out.clear();
-        session.handle(Input::Text(text), &scene.app, now, &mut out);
+        session.handle(Input::Text(text), &scene.app, at(now), &mut out);
         let [Output::Publish { channel, record }] = out.as_slice() else { panic!("{out:?}") };
         assert_eq!(crate::encode_record(channel, record, None), [text]);
     }
@@ -101,7 +103,17 @@ fn only_if_app_and_key_allow_them() {
     let mut scene = Scene::default();
     scene.app.pusher.client_events = false;
     let disabled =
-        r#"< {"event":"pusher:error","data":{"code":null,"message":"Client events are not enabled for this app"}}"#;
+        r#"< {"event":"pusher:error","data":{"code":null,"message":"Client events are not enabled for this channel"}}"#;
+    check_subscribed(&scene, &format!("{event}\n{disabled}"));
+    // What the channel's namespace says counts more.
+    let rule = |client_events| {
+        let rule = Namespace { client_events: Some(client_events), ..Namespace::new("private-", Tier::default()) };
+        Namespaces::new(vec![rule]).unwrap()
+    };
+    scene.app.namespaces = rule(true);
+    check_subscribed(&scene, &format!("{event}\npublish private-a client-x \"json\" 1"));
+    let mut scene = Scene::default();
+    scene.app.namespaces = rule(false);
     check_subscribed(&scene, &format!("{event}\n{disabled}"));
     let mut scene = Scene::default();
     scene.app.keys = vec![key(KEY, capability("*", "subscribe"))];

@@ -5,7 +5,7 @@ use super::*;
 /// What `session` says it denies when it gets `text`.
 fn denied(scene: &Scene, session: &mut Session, text: &str) -> Option<Denied> {
     let mut out = Vec::new();
-    session.handle(Input::Text(&signed(text)), &scene.app, Instant::now(), &mut out);
+    session.handle(Input::Text(&signed(text)), &scene.app, at(Instant::now()), &mut out);
     match out.as_slice() {
         [Output::Deny { denied, .. }] => Some(*denied),
         [_] => None,
@@ -59,9 +59,14 @@ fn every_refusal_says_what_and_why() {
     let mut out = Vec::new();
     session.refuse_join(&ChannelName::new("private-a").unwrap(), &scene.app, &mut out);
     assert!(matches!(out.as_slice(), [Output::Deny { denied: Denied::Subscribe(OverLimit), .. }]));
+    out.clear();
+    session.refuse_client_event(&ChannelName::new("private-a").unwrap(), QUOTA.to_owned(), &mut out);
+    assert!(matches!(out.as_slice(), [Output::Deny { denied: Denied::ClientEvent(Cause::OverQuota), .. }]));
     let mut scene = Scene::default();
     scene.app.pusher.client_events = false;
     let text = r#"{"event":"client-x","channel":"private-a","data":1}"#;
     let mut session = scene.open(Instant::now(), &mut Vec::new());
+    let subscribe = r#"{"event":"pusher:subscribe","data":{"channel":"private-a","auth":"$AUTH(private-a)"}}"#;
+    assert_eq!(denied(&scene, &mut session, subscribe), None);
     assert_eq!(denied(&scene, &mut session, text), Some(event(Unauthorized)));
 }

@@ -106,7 +106,7 @@ fn a_pong_in_time_starts_over() {
 fn an_early_tick_does_nothing() {
     let (mut session, _) = opened(ProtocolVersion::V7);
     let mut out = Vec::new();
-    session.handle(Input::Tick, &fixtures::app(), Instant::now(), &mut out);
+    session.handle(Input::Tick, &fixtures::app(), at(Instant::now()), &mut out);
     assert!(out.is_empty());
 }
 
@@ -183,7 +183,7 @@ fn the_app_may_change_under_a_connection() {
         if let Some(app) = app {
             let (mut session, _) = opened(ProtocolVersion::V7);
             out.clear();
-            session.handle(Input::Text("{}"), &app, Instant::now(), &mut out);
+            session.handle(Input::Text("{}"), &app, at(Instant::now()), &mut out);
             assert_eq!(matches!(out[0], Output::Close(_)), expected.is_some());
         }
     }

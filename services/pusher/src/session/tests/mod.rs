@@ -14,6 +14,8 @@
 //! unsubscribe C
 //! signin USER WATCHLIST
 //! full C              the edge says that there was no room in C
+//! over-quota C        the edge says that a quota leaves no room for the subscription to C
+//! event-over-quota    the edge says that a quota leaves no room for a client event
 //! publish C NAME ENCODING DATA
 //! ping
 //! close CODE
@@ -25,6 +27,7 @@ mod client_events;
 mod denied;
 mod lifecycle;
 mod presence;
+mod quotas;
 mod sign_in;
 mod subscriptions;
 
@@ -75,15 +78,21 @@ impl Scene {
         for line in &expected {
             let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
             match word {
-                ">" => session.handle(Input::Text(rest), &self.app, now, &mut out),
-                "alive" => session.handle(Input::Alive, &self.app, now, &mut out),
-                "binary" => session.handle(Input::Binary, &self.app, now, &mut out),
+                ">" => session.handle(Input::Text(rest), &self.app, at(now), &mut out),
+                "alive" => session.handle(Input::Alive, &self.app, at(now), &mut out),
+                "binary" => session.handle(Input::Binary, &self.app, at(now), &mut out),
+                "over-quota" => {
+                    session.refuse_subscription(&ChannelName::new(rest).unwrap(), QUOTA.to_owned(), &mut out);
+                }
+                "event-over-quota" => {
+                    session.refuse_client_event(&ChannelName::new("private-a").unwrap(), QUOTA.to_owned(), &mut out);
+                }
                 "full" => session.refuse_join(&ChannelName::new(rest).unwrap(), &self.app, &mut out),
                 "wait" => {
                     let until = now + Duration::from_secs_f64(rest.parse().unwrap());
                     while session.deadline() <= until && !session.closed {
                         now = session.deadline();
-                        session.handle(Input::Tick, &self.app, now, &mut out);
+                        session.handle(Input::Tick, &self.app, at(now), &mut out);
                     }
                     now = until;
                 }
@@ -96,6 +105,17 @@ impl Scene {
         }
         assert_eq!(transcript.lines().collect::<Vec<_>>(), expected);
     }
+}
+
+/// How a quota is said to be used up.
+const QUOTA: &str = "quota channels exceeded, retry in 10 s";
+
+/// What the wall clock says in every scene, milliseconds since the Unix epoch.
+const WALL_MS: u64 = 1_730_000_000_000;
+
+/// That moment.
+fn at(instant: Instant) -> Now {
+    Now { instant, unix_ms: WALL_MS }
 }
 
 /// Fills in what has to be signed.
@@ -262,7 +282,7 @@ proptest! {
                 2 if seconds == 0 => Input::Binary,
                 _ => Input::Text(&text),
             };
-            session.handle(input, &scene.app, now, &mut out);
+            session.handle(input, &scene.app, at(now), &mut out);
         }
         prop_assert!(session.channels().count() <= 3);
         let closed_at = out.iter().position(|output| matches!(output, Output::Close(_)));

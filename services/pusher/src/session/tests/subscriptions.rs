@@ -174,3 +174,31 @@ fn both_the_connecting_and_the_signing_key_must_be_allowed() {
     let signed = auth::Signer::from(&scene.app.keys[1]).channel(SOCKET_ID, "private-a", None);
     scene.check(&refused.replace("$AUTH(private-a)", &signed));
 }
+
+/// Subscriptions and sign-ins alike. What is subscribed to stays so.
+#[test]
+fn a_rotated_secret_signs_until_its_end() {
+    let mut scene = Scene::default();
+    let key = &mut scene.app.keys[0];
+    let secret = std::mem::replace(&mut key.secret, channels::Secret::new("the new secret").unwrap());
+    key.previous = Some(channels::PreviousSecret { secret, until_ms: WALL_MS + 1 });
+    scene.check(
+        r#"
+        > {"event":"pusher:subscribe","data":{"channel":"private-a","auth":"$AUTH(private-a)"}}
+        subscribe private-a {"event":"pusher_internal:subscription_succeeded","channel":"private-a","data":"{}"}
+        > {"event":"pusher:signin","data":{$USER({"id":"u"})}}
+        < {"event":"pusher:signin_success","data":{"user_data":"{\"id\":\"u\"}"}}
+        signin u []
+        "#,
+    );
+    scene.app.keys[0].previous.as_mut().unwrap().until_ms = WALL_MS;
+    scene.check(
+        r#"
+        > {"event":"pusher:subscribe","data":{"channel":"private-a","auth":"$AUTH(private-a)"}}
+        < {"event":"pusher:subscription_error","channel":"private-a","data":{"type":"AuthError","error":"invalid signature: expected KEY:HEX with the lower-case hex HMAC-SHA256 of 418372.90513377:private-a","status":401}}
+        > {"event":"pusher:signin","data":{$USER({"id":"u"})}}
+        < {"event":"pusher:error","data":{"code":4009,"message":"invalid signature: expected KEY:HEX with the lower-case hex HMAC-SHA256 of 418372.90513377::user:: and user_data"}}
+        close 4009
+        "#,
+    );
+}

@@ -1,10 +1,10 @@
+use backbone::WEBHOOK_EVENT_FORMAT;
 use bytes::Bytes;
 use proptest::prelude::*;
 use prost::Message as _;
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::event::VERSION;
 
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(60);
@@ -12,7 +12,7 @@ const LIFE: Duration = Duration::from_secs(290);
 
 fn event(channel: &str, number: u64, bytes: usize) -> Arc<Event> {
     let wire = proto::backbone::WebhookEvent {
-        version: VERSION,
+        version: WEBHOOK_EVENT_FORMAT,
         app_id: "1".to_owned(),
         name: "client_event".to_owned(),
         channel: channel.to_owned(),

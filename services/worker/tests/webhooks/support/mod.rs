@@ -2,16 +2,19 @@
 
 mod hook;
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use backbone::facts::{Count, CountKey, edge_lease_key, encode_member, roster_key};
 use backbone::registry::{AppChange, Apps, Registry};
+use backbone::sealing::ClusterKeys;
 use backbone::{Backbone, Bucket, Config as BackboneConfig, IdempotencyId, Lease, NatsConfig};
 use bytes::Bytes;
 use channels::{
     App, AppId, Capability, ChannelName, ClientId, ConnectionId, EdgeId, Key, KeyName, Limits, Member, Namespaces,
     PusherSettings, Quota, Secret, Webhook, WebhookEvents,
 };
+use metering::Meters;
 use prost::Message as _;
 use proto::backbone::WebhookEvent as Event;
 use testkit::{Nats, eventually};
@@ -36,6 +39,7 @@ pub struct Site {
     pub registry: Registry,
     pub apps: Apps,
     pub app: AppId,
+    pub meters: Arc<Meters>,
     _background: JoinSet<()>,
     pub nats: Option<Nats>,
 }
@@ -81,19 +85,21 @@ impl Site {
                 (Backbone::connect(&config, &to).await.unwrap(), Some(nats))
             }
         };
-        let registry = Registry::new(backbone.kv(Bucket::Apps));
+        let registry = Registry::new(&backbone, Arc::new(ClusterKeys::generate()));
         let app = AppId::new("3301").unwrap();
         registry.create(the_app(&app, webhooks), 1).await.unwrap();
         let apps = Apps::watch(registry.clone());
         let mut background = JoinSet::new();
         background.spawn(apps.run(CancellationToken::new()));
         apps.ready().await;
-        Self { backbone, registry, apps, app, _background: background, nats }
+        let meters = Arc::new(Meters::new(Instant::now()));
+        Self { backbone, registry, apps, app, meters, _background: background, nats }
     }
 
     /// Runs a worker.
     pub fn work(&self, config: Config) -> Running {
-        let worker = Worker::new(config, self.backbone.clone(), self.apps.clone()).unwrap();
+        let (backbone, apps, meters) = (self.backbone.clone(), self.apps.clone(), Arc::clone(&self.meters));
+        let worker = Worker::new(config, backbone, apps, meters).unwrap();
         let stop = CancellationToken::new();
         let mut task = JoinSet::new();
         let told = stop.clone();
@@ -115,6 +121,24 @@ impl Site {
         self.registry.update(&self.app, None, &change).await.unwrap();
         eventually("the webhooks to be known", || async {
             self.apps.get(&self.app).filter(|app| app.webhooks == webhooks)
+        })
+        .await;
+    }
+
+    /// Changes the app's quota, and waits until that is known.
+    pub async fn set_quota(&self, quota: Quota) {
+        let change = AppChange { quota: Some(quota.clone()), ..AppChange::default() };
+        self.registry.update(&self.app, None, &change).await.unwrap();
+        eventually("the quota to be known", || async { self.apps.get(&self.app).filter(|app| app.quota == quota) })
+            .await;
+    }
+
+    /// Gives the key that signs another secret, and waits until that is known.
+    pub async fn rotate(&self, secret: &str, overlap: Duration) {
+        let (name, secret) = (KeyName::new(KEY).unwrap(), Secret::new(secret).unwrap());
+        self.registry.rotate_key(&self.app, &name, secret.clone(), overlap, unix_ms()).await.unwrap();
+        eventually("the new secret to be known", || async {
+            self.apps.get(&self.app).filter(|app| app.keys[0].secret == secret)
         })
         .await;
     }
