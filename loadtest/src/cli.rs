@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Idle(Idle),
     /// CPU and latency: publish to one channel with many subscribers at a fixed rate
     Fanout(Fanout),
+    /// Latency of one app alone, beside another at its quota of messages, and beside that one far over it
+    Fairness(Fairness),
     /// The least that a server can do for `fanout`; it prints its address. `fanout --floor` starts one by itself
     FloorServer {
         /// Where to listen
@@ -110,6 +112,56 @@ pub(crate) struct Fanout {
     /// Do the same to a floor server before each round, and compare
     #[arg(long)]
     pub(crate) floor: bool,
+}
+
+/// Settings of the fairness profile. Those of the other app fit the seed in `docs/operations/quotas.md`.
+#[derive(Args, Debug, Serialize)]
+pub(crate) struct Fairness {
+    /// Which server, and the key of the app that is measured.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) common: Common,
+    /// App that is measured
+    #[arg(long, default_value = "1001", value_parser = AppId::new)]
+    #[serde(skip)]
+    pub(crate) app: AppId,
+    /// Secret of its key
+    #[arg(long, env = "LOADTEST_SECRET", hide_env_values = true, default_value = "app-secret", value_parser = secret)]
+    #[serde(skip)]
+    pub(crate) secret: Secret,
+    /// How many subscribers it has
+    #[arg(long, default_value = "50")]
+    pub(crate) subscribers: NonZeroU32,
+    /// Its publishes per second
+    #[arg(long, default_value = "100")]
+    pub(crate) rate: NonZeroU32,
+    /// The other app
+    #[arg(long, default_value = "1002", value_parser = AppId::new)]
+    #[serde(skip)]
+    pub(crate) other_app: AppId,
+    /// Name of its key
+    #[arg(long, default_value = "other-key", value_parser = KeyName::new)]
+    #[serde(skip)]
+    pub(crate) other_key: KeyName,
+    /// Secret of its key
+    #[arg(long, env = "LOADTEST_OTHER_SECRET", hide_env_values = true, default_value = "other-secret", value_parser = secret)]
+    #[serde(skip)]
+    pub(crate) other_secret: Secret,
+    /// Its quota of messages per second
+    #[arg(long, default_value = "100")]
+    pub(crate) other_limit: NonZeroU32,
+    /// How many times as much it publishes
+    #[arg(long, default_value = "10")]
+    pub(crate) times: NonZeroU32,
+    /// Size of the data of a message in bytes
+    #[arg(long, default_value = "128", value_parser = clap::value_parser!(u32).range(21..=1_000_000))]
+    pub(crate) payload: u32,
+    /// For how many seconds each turn
+    #[arg(long, default_value = "10")]
+    pub(crate) seconds: NonZeroU32,
+    /// How many rounds of all turns
+    #[arg(long, default_value = "3")]
+    pub(crate) rounds: NonZeroU32,
 }
 
 fn loopback(text: &str) -> Result<SocketAddr, String> {

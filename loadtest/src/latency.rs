@@ -23,6 +23,11 @@ impl Latencies {
         self.0.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
     }
 
+    /// Takes in what `others` recorded.
+    pub(crate) fn add(&mut self, others: &Self) {
+        self.0.add(&others.0).expect("all have the same bounds");
+    }
+
     /// How many were longer than `limit`.
     pub(crate) fn longer_than(&self, limit: Duration) -> u64 {
         let limit = u64::try_from(limit.as_micros()).unwrap_or(u64::MAX).saturating_add(1);
@@ -52,6 +57,10 @@ mod tests {
         let expected = json!({"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "max": 1.0});
         assert_eq!(latencies.percentiles(), expected);
         assert_eq!(latencies.longer_than(Duration::from_micros(900)), 100);
+        let mut sum = Latencies::new();
+        sum.record(Duration::from_micros(2000));
+        sum.add(&latencies);
+        assert_eq!((sum.at(0.99), sum.at(1.0)), (0.991, 2.0));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 mod cli;
 mod connection;
 mod error;
+mod fairness;
 mod fanout;
 mod floor;
 mod http;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
 fn run(command: &Command) -> Result<(), Error> {
     match command {
         Command::Idle(settings) => idle::run(settings)?.publish(settings.common.json.as_deref()),
+        Command::Fairness(settings) => fairness::run(settings)?.publish(settings.common.json.as_deref()),
         Command::Fanout(settings) => fanout::run(settings)?.publish(settings.common.json.as_deref()),
         Command::FloorServer { listen } => floor::serve(*listen),
     }
