@@ -25,7 +25,7 @@ lint: ## formatting and lints, without changing anything
 fmt: ## format the code
 	cargo fmt --all
 
-docs: ## write docs/configuration.md and docs/metrics.md anew from the code
+docs: ## write docs/admin.md, docs/configuration.md and docs/metrics.md anew from the code
 	FANFARE_BLESS=1 cargo test --quiet --bin fanfare reference_pages
 
 deny: ## licences, advisories and bans of all dependencies; needs cargo install cargo-deny
