@@ -9,7 +9,7 @@ use prost::{Message, Name};
 use proto::control as wire;
 use tonic::{Request, Response, Status};
 
-use crate::access::{Caller, Guarded, OfCluster};
+use crate::access::{Caller, Guarded, OfApp, OfCluster};
 use crate::audit::{Intent, Recorder};
 use crate::mistakes::Mistakes;
 use crate::status::{APP_EXISTS, KEY_NAME_TAKEN, Refusal as _, invalid, is_because, within};
@@ -111,6 +111,16 @@ fn read_list(request: &wire::ListAppsRequest) -> Result<(Option<AppId>, usize), 
         token => mistakes.keep("page_token", AppId::new(token).map_err(|_| "is not from an earlier answer")),
     };
     mistakes.unless_any(Some((after, size))).map_err(invalid)
+}
+
+/// The app, which must be there: a mistyped one would otherwise look like one that has nothing.
+pub(crate) async fn existing(
+    registry: &Guarded<Registry>,
+    app: &OfApp,
+    patience: Duration,
+) -> Result<RegisteredApp, Status> {
+    let found = within(patience, registry.open(app).get(app)).await?;
+    found.ok_or_else(|| RegistryError::NoSuchApp(app.id()).status())
 }
 
 /// How many a page is to hold at most.
@@ -218,10 +228,8 @@ impl wire::app_service_server::AppService for Apps {
 
     async fn get_app(&self, request: Request<wire::GetAppRequest>) -> Result<Response<wire::App>, Status> {
         let id = Caller::of(&request)?.app("id", &request.get_ref().id)?;
-        match within(self.patience, self.registry.open(&id).get(&id)).await? {
-            Some(app) => Ok(Response::new(convert::app(&app))),
-            None => Err(RegistryError::NoSuchApp(id.id()).status()),
-        }
+        let app = existing(&self.registry, &id, self.patience).await?;
+        Ok(Response::new(convert::app(&app)))
     }
 
     async fn list_apps(

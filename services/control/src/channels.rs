@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::channels::{App, ChannelName, Message, Position, RecordKind, Tier};
-use backbone::registry::{Registry, RegistryError};
+use backbone::registry::Registry;
 use backbone::{Backbone, Direction, History, HistoryError, HistoryQuery, StoredRecord};
 use proto::control as wire;
 use proto::control::node_order;
 use tonic::{Code, Request, Response, Status};
 
 use crate::access::{Caller, Guarded, OfApp};
-use crate::apps::page_size;
+use crate::apps::{existing, page_size};
 use crate::link::{Link, Listed};
 use crate::mistakes::Mistakes;
 use crate::status::{Refusal, invalid, refusal, unavailable, within};
@@ -37,13 +37,6 @@ impl Refusal for HistoryError {
 }
 
 impl Channels {
-    async fn app(&self, app: &OfApp) -> Result<App, Status> {
-        match within(self.patience, self.registry.open(app).get(app)).await? {
-            Some(found) => Ok(found.app),
-            None => Err(RegistryError::NoSuchApp((**app).clone()).status()),
-        }
-    }
-
     /// Where the channel's history ends; empty if its tier stores nothing.
     async fn head(&self, app: &OfApp, name: &ChannelName, tier: Tier) -> Result<String, Status> {
         if tier == Tier::Ephemeral {
@@ -94,7 +87,7 @@ impl wire::channel_service_server::ChannelService for Channels {
         let mut mistakes = Mistakes::default();
         let size = page_size(size, &mut mistakes);
         let size = mistakes.unless_any(Some(size)).map_err(invalid)?;
-        let registered = self.app(&app).await?;
+        let registered = existing(&self.registry, &app, self.patience).await?.app;
         let order = node_order::ListChannels {
             app_id,
             after: page_token,
@@ -113,7 +106,7 @@ impl wire::channel_service_server::ChannelService for Channels {
         let wire::GetChannelRequest { app_id, name } = request.into_inner();
         let app = caller.app("app_id", &app_id)?;
         let name = read_name("name", &name)?;
-        let registered = self.app(&app).await?;
+        let registered = existing(&self.registry, &app, self.patience).await?.app;
         let position = self.head(&app, &name, registered.tier(&name)).await?;
         let channel = name.as_str().to_owned();
         let order = node_order::ListChannels { app_id, most: 1, channel, ..node_order::ListChannels::default() };
@@ -145,7 +138,7 @@ impl wire::channel_service_server::ChannelService for Channels {
             }
         };
         let (from, size) = mistakes.unless_any(Some((from, size))).map_err(invalid)?;
-        let tier = self.app(&app).await?.tier(&name);
+        let tier = existing(&self.registry, &app, self.patience).await?.app.tier(&name);
         let (after, before) = if forwards { (from, None) } else { (None, from) };
         let direction = if forwards { Direction::Forward } else { Direction::Backward };
         // A record may hold several messages, so that an answer may be a little longer than asked for.

@@ -3,15 +3,15 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use backbone::registry::{Registry, RegistryError};
+use backbone::registry::Registry;
 use channels::ConnectionId;
 use futures_util::{Stream, StreamExt as _, stream};
 use proto::control as wire;
 use proto::control::node_order;
 use tonic::{Code, Request, Response, Status};
 
-use crate::access::{Caller, Guarded, OfApp};
-use crate::apps::page_size;
+use crate::access::{Caller, Guarded};
+use crate::apps::{existing, page_size};
 use crate::audit::{Intent, Recorder};
 use crate::link::{CloseError, Link, Listed, TooManyTails};
 use crate::mistakes::Mistakes;
@@ -56,16 +56,6 @@ fn read_connection(field: &str, id: &str) -> Result<ConnectionId, Status> {
     mistakes.unless_any(id).map_err(invalid)
 }
 
-impl Clients {
-    /// A mistyped app would otherwise look like one without clients.
-    async fn check_app(&self, app: &OfApp) -> Result<(), Status> {
-        match within(self.patience, self.registry.open(app).get(app)).await? {
-            Some(_) => Ok(()),
-            None => Err(RegistryError::NoSuchApp((**app).clone()).status()),
-        }
-    }
-}
-
 #[tonic::async_trait]
 impl wire::connection_service_server::ConnectionService for Clients {
     async fn list_connections(
@@ -82,7 +72,7 @@ impl wire::connection_service_server::ConnectionService for Clients {
             mistakes.keep("page_token", ConnectionId::new(&page_token).map_err(|_| "is not from an earlier answer"));
         }
         let size = mistakes.unless_any(Some(size)).map_err(invalid)?;
-        self.check_app(&app).await?;
+        existing(&self.registry, &app, self.patience).await?;
         let order = node_order::ListConnections {
             app_id,
             after: page_token,
@@ -104,7 +94,7 @@ impl wire::connection_service_server::ConnectionService for Clients {
         let wire::GetConnectionRequest { app_id, id } = request.into_inner();
         let app = caller.app("app_id", &app_id)?;
         read_connection("id", &id)?;
-        self.check_app(&app).await?;
+        existing(&self.registry, &app, self.patience).await?;
         let order =
             node_order::ListConnections { app_id, most: 1, connection: id, ..node_order::ListConnections::default() };
         let Listed { items, unreached, .. } = self.link.open(&app).nodes().connections(order).await;
@@ -125,7 +115,7 @@ impl wire::connection_service_server::ConnectionService for Clients {
         read_connection("id", &id)?;
         let intent = Intent::of(&app, format!("connection {id}")).with(format!("final: {is_final}"));
         let work = async {
-            self.check_app(&app).await?;
+            existing(&self.registry, &app, self.patience).await?;
             within(self.patience, self.link.open(&app).nodes().close(&app_id, &id, is_final)).await?;
             Ok((wire::CloseConnectionResponse {}, 0))
         };
@@ -152,7 +142,7 @@ impl wire::tail_service_server::TailService for Clients {
         if request.events_per_second == 0 {
             request.events_per_second = TAIL_RATE;
         }
-        self.check_app(&app).await?;
+        existing(&self.registry, &app, self.patience).await?;
         let link = self.link.open(&app);
         let tail = link.nodes().tail(request).map_err(Refusal::status)?;
         let events = stream::unfold(tail, async |mut tail| tail.next().await.map(|event| (Ok(event), tail)));

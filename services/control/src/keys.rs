@@ -8,7 +8,7 @@ use proto::control as wire;
 use tonic::{Code, Request, Response, Status};
 
 use crate::access::{Caller, Guarded, OfApp};
-use crate::apps::{MADE_UP_ATTEMPTS, once};
+use crate::apps::{MADE_UP_ATTEMPTS, existing, once};
 use crate::audit::{Intent, Recorder};
 use crate::mistakes::Mistakes;
 use crate::status::{KEY_NAME_TAKEN, Refusal as _, invalid, is_because, refusal, within};
@@ -103,10 +103,8 @@ impl wire::key_service_server::KeyService for Keys {
         request: Request<wire::ListKeysRequest>,
     ) -> Result<Response<wire::ListKeysResponse>, Status> {
         let id = Caller::of(&request)?.app("app_id", &request.get_ref().app_id)?;
-        match within(self.patience, self.registry.open(&id).get(&id)).await? {
-            Some(app) => Ok(Response::new(wire::ListKeysResponse { keys: convert::app(&app).keys })),
-            None => Err(RegistryError::NoSuchApp(id.id()).status()),
-        }
+        let app = existing(&self.registry, &id, self.patience).await?;
+        Ok(Response::new(wire::ListKeysResponse { keys: convert::app(&app).keys }))
     }
 
     async fn rotate_key(

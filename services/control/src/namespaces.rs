@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use backbone::registry::{AppChange, Registry, RegistryError};
+use backbone::registry::{AppChange, Registry};
 use channels::{App, Namespace};
 use proto::control as wire;
 use tonic::{Code, Request, Response, Status};
 
 use crate::access::{Caller, Guarded, OfApp};
-use crate::apps::read_revision;
+use crate::apps::{existing, read_revision};
 use crate::audit::{Intent, Recorder};
 use crate::mistakes::Mistakes;
-use crate::status::{Refusal as _, invalid, refusal, within};
+use crate::status::{invalid, refusal, within};
 use crate::update::edit;
 use crate::{check, wire as convert};
 
@@ -44,13 +44,8 @@ impl wire::namespace_service_server::NamespaceService for Namespaces {
         request: Request<wire::ListNamespacesRequest>,
     ) -> Result<Response<wire::ListNamespacesResponse>, Status> {
         let id = Caller::of(&request)?.app("app_id", &request.get_ref().app_id)?;
-        match within(self.patience, self.registry.open(&id).get(&id)).await? {
-            Some(app) => {
-                let namespaces = convert::app(&app).namespaces;
-                Ok(Response::new(wire::ListNamespacesResponse { namespaces }))
-            }
-            None => Err(RegistryError::NoSuchApp(id.id()).status()),
-        }
+        let app = existing(&self.registry, &id, self.patience).await?;
+        Ok(Response::new(wire::ListNamespacesResponse { namespaces: convert::app(&app).namespaces }))
     }
 
     async fn set_namespace(&self, request: Request<wire::SetNamespaceRequest>) -> Result<Response<wire::App>, Status> {

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use backbone::access::{Access, AccessError, AccessToken, NewToken, Role, Scope, TokenId};
-use backbone::registry::{Registry, RegistryError};
+use backbone::registry::Registry;
 use channels::Secret;
 use proto::control as wire;
 use tonic::{Request, Response, Status};
 
 use crate::access::{Caller, Guarded, OfApp, Sight};
-use crate::apps::{once, page_size};
+use crate::apps::{existing, once, page_size};
 use crate::audit::{Intent, Recorder};
 use crate::mistakes::Mistakes;
 use crate::status::{Refusal as _, invalid, within};
@@ -141,8 +141,7 @@ impl wire::access_service_server::AccessService for Tokens {
         let Wanted { name, role, lifetime } = read_create(&name, role, lifetime_seconds)?;
         if let Some(id) = &app {
             // Else it would be for whoever gets this id one day.
-            let found = within(self.patience, self.registry.open(id).get(id)).await?;
-            found.ok_or_else(|| RegistryError::NoSuchApp(id.id()).status())?;
+            existing(&self.registry, id, self.patience).await?;
         }
         let (access, registry) = (self.access.open(&sight), self.registry.open(&sight));
         if let Some(once) = &once

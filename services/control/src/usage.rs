@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use backbone::registry::{Registry, RegistryError};
+use backbone::registry::Registry;
 use backbone::usage::UsageStore;
 use futures_util::{Stream, StreamExt as _, stream};
 use metering::usage::{Counts, Interval, Period};
@@ -11,12 +11,12 @@ use proto::control as wire;
 use tokio::time::{MissedTickBehavior, interval};
 use tonic::{Request, Response, Status};
 
-use crate::access::{Caller, Guarded, OfApp};
-use crate::apps::page_size;
+use crate::access::{Caller, Guarded};
+use crate::apps::{existing, page_size};
 use crate::link::Link;
 use crate::mistakes::Mistakes;
 use crate::now_ms;
-use crate::status::{Refusal as _, invalid, within};
+use crate::status::{invalid, within};
 
 mod folding;
 
@@ -35,16 +35,6 @@ pub(crate) struct Usage {
     pub(crate) link: Guarded<Link>,
     pub(crate) registry: Guarded<Registry>,
     pub(crate) patience: Duration,
-}
-
-impl Usage {
-    /// A mistyped app would otherwise look like one that uses nothing.
-    async fn check_app(&self, app: &OfApp) -> Result<(), Status> {
-        match within(self.patience, self.registry.open(app).get(app)).await? {
-            Some(_) => Ok(()),
-            None => Err(RegistryError::NoSuchApp((**app).clone()).status()),
-        }
-    }
 }
 
 fn read_interval(interval: i32, mistakes: &mut Mistakes) -> Interval {
@@ -112,7 +102,7 @@ impl wire::usage_service_server::UsageService for Usage {
             mistakes.add("start_ms", "must not be after the end, nor after now");
         }
         mistakes.unless_any(Some(())).map_err(invalid)?;
-        self.check_app(&app).await?;
+        existing(&self.registry, &app, self.patience).await?;
         let from_ms = after.map_or(start_ms, |after| after.end_ms().max(start_ms));
         if from_ms > end_ms {
             return Ok(Response::new(wire::QueryUsageResponse::default()));
@@ -131,7 +121,7 @@ impl wire::usage_service_server::UsageService for Usage {
     async fn watch_usage(&self, request: Request<wire::WatchUsageRequest>) -> Result<Response<Live>, Status> {
         let caller = Caller::of(&request)?;
         let app = caller.app("app_id", &request.get_ref().app_id)?;
-        self.check_app(&app).await?;
+        existing(&self.registry, &app, self.patience).await?;
         let mut ticks = interval(WATCH_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let link = self.link.open(&app).clone();

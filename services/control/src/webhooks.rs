@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use backbone::dead_letters::{DeadLetterError, DeadLetterId, DeadLetters};
-use backbone::registry::{Registry, RegistryError};
+use backbone::registry::Registry;
 use channels::AppId;
 use proto::control as wire;
 use tonic::{Request, Response, Status};
 
 use crate::access::{Caller, Guarded, OfApp};
-use crate::apps::page_size;
+use crate::apps::{existing, page_size};
 use crate::audit::{Intent, Recorder};
 use crate::mistakes::Mistakes;
-use crate::status::{Refusal as _, invalid, within};
+use crate::status::{invalid, within};
 use crate::wire as convert;
 
 /// Most ids in one request: as many as a page of a list can hold.
@@ -57,14 +57,6 @@ fn read_which(ids: &[String], all: bool) -> Result<Which, Status> {
 }
 
 impl Webhooks {
-    /// A mistyped app would otherwise look like one without dead letters.
-    async fn check_app(&self, app: &OfApp) -> Result<(), Status> {
-        match within(self.patience, self.registry.open(app).get(app)).await? {
-            Some(_) => Ok(()),
-            None => Err(RegistryError::NoSuchApp(app.id()).status()),
-        }
-    }
-
     async fn replay(&self, app: &OfApp, which: Which) -> Result<u64, DeadLetterError> {
         let letters = self.letters.open(app);
         match which {
@@ -119,7 +111,7 @@ impl wire::webhook_service_server::WebhookService for Webhooks {
             token => mistakes.keep("page_token", DeadLetterId::new(token).map_err(|_| "is not from an earlier answer")),
         };
         let (after, size) = mistakes.unless_any(Some((after, size))).map_err(invalid)?;
-        self.check_app(&app).await?;
+        existing(&self.registry, &app, self.patience).await?;
         let page = within(self.patience, Box::pin(self.letters.open(&app).list(&app, after.as_ref(), size))).await?;
         let dead_letters = page.letters.into_iter().map(|(id, letter)| convert::dead_letter(&id, letter)).collect();
         let next_page_token = page.next.map(|id| id.as_str().to_owned()).unwrap_or_default();
@@ -136,7 +128,7 @@ impl wire::webhook_service_server::WebhookService for Webhooks {
         let which = read_which(&ids, all)?;
         let intent = which.intent(&app);
         let work = async {
-            self.check_app(&app).await?;
+            existing(&self.registry, &app, self.patience).await?;
             let replayed = within(self.patience, Box::pin(self.replay(&app, which))).await?;
             Ok((wire::ReplayDeadLettersResponse { replayed }, 0))
         };
@@ -153,7 +145,7 @@ impl wire::webhook_service_server::WebhookService for Webhooks {
         let which = read_which(&ids, all)?;
         let intent = which.intent(&app);
         let work = async {
-            self.check_app(&app).await?;
+            existing(&self.registry, &app, self.patience).await?;
             let deleted = within(self.patience, Box::pin(self.delete(&app, which))).await?;
             Ok((wire::DeleteDeadLettersResponse { deleted }, 0))
         };
