@@ -136,6 +136,19 @@ impl Node {
         answer.ok_or(Unreached)
     }
 
+    /// Sends the order with this id, on which the node ends. Its stream may be over before its answer is here, all the
+    /// more as this replica may end with it: either will do.
+    pub(super) async fn ask_to_end(&self, id: u64, order: Order) -> Result<(), Unreached> {
+        if self.over.is_cancelled() {
+            return Err(Unreached);
+        }
+        tokio::select! {
+            biased;
+            () = self.over() => Ok(()),
+            answer = self.ask(id, order) => answer.map(drop),
+        }
+    }
+
     /// Takes an answer. One that nobody waits for any more is dropped.
     pub(super) fn answered(&self, answer: Answer) {
         let asked = self.asked.lock().remove(&answer.id);

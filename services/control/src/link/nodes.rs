@@ -157,10 +157,8 @@ impl Nodes {
             return Err(if is_there { DrainError::Unreached } else { DrainError::Unknown });
         };
         let order = self.next_order();
-        match node.ask(order, Order::Drain(Drain { id: order })).await {
-            Ok(_) => Ok(()),
-            Err(Unreached) => Err(DrainError::Unreached),
-        }
+        let drain = node.ask_to_end(order, Order::Drain(Drain { id: order }));
+        drain.await.map_err(|Unreached| DrainError::Unreached)
     }
 
     /// What an app uses at this moment, over all nodes that report. `history_bytes` is for the caller to fill in.
