@@ -20,12 +20,15 @@ pub struct Record {
     /// When the edge accepted it, milliseconds since the Unix epoch.
     #[prost(uint64, tag = "6")]
     pub timestamp_ms: u64,
-    /// At least one. Of a presence record exactly one: what is known of the member.
+    /// At least one. Of a presence record exactly one: what the member said.
     #[prost(message, repeated, tag = "7")]
     pub messages: ::prost::alloc::vec::Vec<Message>,
     /// For KIND_PRESENCE.
     #[prost(message, optional, tag = "8")]
     pub presence: ::core::option::Option<PresenceChange>,
+    /// What its messages are called by, each with its place behind a colon. Empty for their position.
+    #[prost(string, tag = "9")]
+    pub id: ::prost::alloc::string::String,
 }
 /// Nested message and enum types in `Record`.
 pub mod record {
@@ -47,7 +50,7 @@ pub mod record {
         Messages = 1,
         /// A Pusher client event, relayed between subscribers and never stored.
         ClientEvent = 2,
-        /// A member, which is the connection and the client of the record, came or went.
+        /// A member, which is the connection and the client of the record, came, changed or went.
         Presence = 3,
     }
     impl Kind {
@@ -86,6 +89,9 @@ pub struct PresenceChange {
     pub sequence: u64,
     #[prost(enumeration = "presence_change::Action", tag = "3")]
     pub action: i32,
+    /// It only tells which edge holds the member: nobody came, changed or went.
+    #[prost(bool, tag = "4")]
+    pub quiet: bool,
 }
 /// Nested message and enum types in `PresenceChange`.
 pub mod presence_change {
@@ -105,6 +111,7 @@ pub mod presence_change {
         Unspecified = 0,
         Enter = 1,
         Leave = 2,
+        Update = 3,
     }
     impl Action {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -116,6 +123,7 @@ pub mod presence_change {
                 Self::Unspecified => "ACTION_UNSPECIFIED",
                 Self::Enter => "ACTION_ENTER",
                 Self::Leave => "ACTION_LEAVE",
+                Self::Update => "ACTION_UPDATE",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -124,6 +132,7 @@ pub mod presence_change {
                 "ACTION_UNSPECIFIED" => Some(Self::Unspecified),
                 "ACTION_ENTER" => Some(Self::Enter),
                 "ACTION_LEAVE" => Some(Self::Leave),
+                "ACTION_UPDATE" => Some(Self::Update),
                 _ => None,
             }
         }
@@ -144,6 +153,9 @@ pub struct Message {
     /// Protocol-specific additions as JSON text; empty for none.
     #[prost(bytes = "bytes", tag = "4")]
     pub extras: ::prost::bytes::Bytes,
+    /// The id that its publisher gave it; empty for none.
+    #[prost(string, tag = "5")]
+    pub id: ::prost::alloc::string::String,
 }
 /// What a cluster is made with; checked by every process at start.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -293,6 +305,8 @@ pub mod stored_app {
         pub cache_ttl_seconds: ::core::option::Option<u64>,
         #[prost(uint64, optional, tag = "14")]
         pub auth_timestamp_window_seconds: ::core::option::Option<u64>,
+        #[prost(uint32, optional, tag = "15")]
+        pub message_bytes: ::core::option::Option<u32>,
     }
     /// One receiver of webhooks.
     #[derive(Clone, PartialEq, ::prost::Message)]
@@ -653,6 +667,18 @@ pub struct Occupancy {
     /// Distinct users in the channel on all edges, as this edge knows them. Absent if it does not.
     #[prost(uint64, optional, tag = "4")]
     pub users: ::core::option::Option<u64>,
+    /// Of the subscribed connections on the edge, those that may publish, are sent messages, and are sent presence.
+    #[prost(uint64, tag = "5")]
+    pub publishers: u64,
+    #[prost(uint64, tag = "6")]
+    pub subscribers: u64,
+    #[prost(uint64, tag = "7")]
+    pub presence_subscribers: u64,
+    /// Members that the edge holds, and the connections that they are.
+    #[prost(uint64, tag = "8")]
+    pub presence_members: u64,
+    #[prost(uint64, tag = "9")]
+    pub presence_connections: u64,
 }
 /// A presence member, stored under app, channel, edge, connection and client.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -667,9 +693,21 @@ pub struct RosterEntry {
     pub connection_id: ::prost::alloc::string::String,
     #[prost(string, tag = "4")]
     pub client_id: ::prost::alloc::string::String,
-    /// What is known of the member: JSON text, or empty.
+    /// What the member said.
     #[prost(bytes = "bytes", tag = "5")]
-    pub info: ::prost::bytes::Bytes,
+    pub data: ::prost::bytes::Bytes,
+    /// How to read `data`, as in Message.
+    #[prost(string, tag = "6")]
+    pub encoding: ::prost::alloc::string::String,
+    /// As in Message.
+    #[prost(bytes = "bytes", tag = "7")]
+    pub extras: ::prost::bytes::Bytes,
+    /// What this saying is called. Empty for none.
+    #[prost(string, tag = "8")]
+    pub id: ::prost::alloc::string::String,
+    /// When it was said, milliseconds since the Unix epoch.
+    #[prost(uint64, tag = "9")]
+    pub timestamp_ms: u64,
 }
 /// An order to all edges: end the connections that are signed in as a user. Stored for a while under app and client.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -245,6 +245,9 @@ pub struct Limits {
     /// How far the time of a signed request may be from ours, 10 to 3600.
     #[prost(uint32, optional, tag = "14")]
     pub auth_timestamp_window_seconds: ::core::option::Option<u32>,
+    /// A publish, or what a presence member says, by the Ably protocol, 1 to 524288.
+    #[prost(uint32, optional, tag = "15")]
+    pub message_bytes: ::core::option::Option<u32>,
 }
 impl ::prost::Name for Limits {
     const NAME: &'static str = "Limits";

@@ -32,6 +32,7 @@ pub(crate) fn encode(channel: &ChannelName, record: &Record) -> Bytes {
         RecordKind::Presence(change) => (wire::record::Kind::Presence, Some(encode_change(change))),
     };
     let message = |message: &Message| wire::Message {
+        id: message.id.clone().unwrap_or_default(),
         name: message.name.clone(),
         data: message.data.clone(),
         encoding: message.encoding.clone(),
@@ -39,6 +40,7 @@ pub(crate) fn encode(channel: &ChannelName, record: &Record) -> Bytes {
     };
     let record = wire::Record {
         version: VERSION,
+        id: record.id.clone().unwrap_or_default(),
         kind: kind.into(),
         channel: channel.as_str().to_owned(),
         connection_id: record.connection.as_ref().map(|id| id.as_str().to_owned()).unwrap_or_default(),
@@ -68,12 +70,14 @@ pub(crate) fn decode(bytes: Bytes) -> Result<Record, Unreadable> {
         return Err(Unreadable::Missing("messages"));
     }
     let message = |message: wire::Message| Message {
+        id: given(message.id),
         name: message.name,
         data: message.data,
         encoding: message.encoding,
         extras: message.extras,
     };
     Ok(Record {
+        id: given(wire.id),
         kind,
         connection: ConnectionId::new(&wire.connection_id).ok(),
         client: ClientId::new(&wire.client_id).ok(),
@@ -82,22 +86,29 @@ pub(crate) fn decode(bytes: Bytes) -> Result<Record, Unreadable> {
     })
 }
 
+/// A text of which none is told by an empty one.
+fn given(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
+
 fn encode_change(change: &PresenceChange) -> wire::PresenceChange {
     let action = match change.action {
         PresenceAction::Enter => wire::presence_change::Action::Enter,
+        PresenceAction::Update => wire::presence_change::Action::Update,
         PresenceAction::Leave => wire::presence_change::Action::Leave,
     };
     let edge = change.edge.as_str().to_owned();
-    wire::PresenceChange { edge, sequence: change.sequence, action: action.into() }
+    wire::PresenceChange { edge, sequence: change.sequence, action: action.into(), quiet: change.quiet }
 }
 
 fn decode_change(wire: &wire::PresenceChange) -> Result<PresenceChange, Unreadable> {
     let action = match wire.action() {
         wire::presence_change::Action::Enter => PresenceAction::Enter,
+        wire::presence_change::Action::Update => PresenceAction::Update,
         wire::presence_change::Action::Leave => PresenceAction::Leave,
         wire::presence_change::Action::Unspecified => return Err(Unreadable::Missing("an action")),
     };
-    Ok(PresenceChange { edge: EdgeId::new(&wire.edge)?, sequence: wire.sequence, action })
+    Ok(PresenceChange { edge: EdgeId::new(&wire.edge)?, sequence: wire.sequence, action, quiet: wire.quiet })
 }
 
 #[cfg(test)]
@@ -109,8 +120,10 @@ mod tests {
     proptest! {
         #[test]
         fn records_round_trip(name: Option<String>, data: Vec<u8>, encoding: String, timestamp_ms: u64) {
-            let message = Message { name, data: data.into(), encoding, extras: Bytes::new() };
+            let id = name.as_ref().filter(|name| !name.is_empty()).cloned();
+            let message = Message { id: id.clone(), name, data: data.into(), encoding, extras: Bytes::new() };
             let record = Record {
+                id,
                 kind: RecordKind::Messages,
                 connection: ConnectionId::new("1.2").ok(),
                 client: None,
@@ -129,9 +142,12 @@ mod tests {
 
     #[test]
     fn presence_round_trips() {
-        for action in [PresenceAction::Enter, PresenceAction::Leave] {
-            let change = PresenceChange { edge: EdgeId::from_random(7), sequence: 42, action };
+        for (action, quiet) in
+            [(PresenceAction::Enter, false), (PresenceAction::Update, false), (PresenceAction::Leave, true)]
+        {
+            let change = PresenceChange { edge: EdgeId::from_random(7), sequence: 42, action, quiet };
             let record = Record {
+                id: None,
                 kind: RecordKind::Presence(change),
                 connection: ConnectionId::new("1.2").ok(),
                 client: ClientId::new("ann").ok(),

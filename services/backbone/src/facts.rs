@@ -5,7 +5,7 @@
 //! All parts of a key are ids or tokens that hold no dot.
 
 use bytes::Bytes;
-use channels::{AppId, ChannelName, ClientId, ConnectionId, EdgeId, Member, RosterEntry};
+use channels::{AppId, ChannelName, ClientId, ConnectionId, EdgeId, Member, MemberData, RosterEntry};
 use prost::Message as _;
 use proto::backbone as wire;
 
@@ -66,15 +66,43 @@ pub struct Count {
     pub channel: ChannelName,
     /// Connections of the edge that are subscribed; at least 1.
     pub subscriptions: u64,
-    /// Distinct users in the whole cluster, if the edge knows them: that takes a presence channel, and its roster.
+    /// Distinct users in the whole cluster, if the edge knows them: that takes the channel's roster.
     pub users: Option<u64>,
+    /// What they subscribe to and may do.
+    pub parts: Parts,
+}
+
+/// How the connections of an edge take part in a channel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Parts {
+    /// Those that may publish.
+    pub publishers: u64,
+    /// Those that are sent messages.
+    pub subscribers: u64,
+    /// Those that are sent presence.
+    pub presence_subscribers: u64,
+    /// Members.
+    pub presence_members: u64,
+    /// Connections that are members.
+    pub presence_connections: u64,
 }
 
 impl Count {
     /// The value to store.
     pub fn encode(&self) -> Bytes {
         let channel = self.channel.as_str().to_owned();
-        let value = wire::Occupancy { version: VERSION, channel, subscriptions: self.subscriptions, users: self.users };
+        let Parts { publishers, subscribers, presence_subscribers, presence_members, presence_connections } = self.parts;
+        let value = wire::Occupancy {
+            version: VERSION,
+            channel,
+            subscriptions: self.subscriptions,
+            users: self.users,
+            publishers,
+            subscribers,
+            presence_subscribers,
+            presence_members,
+            presence_connections,
+        };
         value.encode_to_vec().into()
     }
 
@@ -82,7 +110,14 @@ impl Count {
     pub fn decode(value: Bytes) -> Option<Self> {
         let value = wire::Occupancy::decode(value).ok().filter(|value| value.version == VERSION)?;
         let channel = ChannelName::new(&value.channel).ok()?;
-        Some(Self { channel, subscriptions: value.subscriptions, users: value.users })
+        let parts = Parts {
+            publishers: value.publishers,
+            subscribers: value.subscribers,
+            presence_subscribers: value.presence_subscribers,
+            presence_members: value.presence_members,
+            presence_connections: value.presence_connections,
+        };
+        Some(Self { channel, subscriptions: value.subscriptions, users: value.users, parts })
     }
 }
 
@@ -105,13 +140,18 @@ pub fn parse_roster_key(key: &str) -> Option<CountKey> {
 }
 
 /// The value to store for a member.
-pub fn encode_member(channel: &ChannelName, member: &Member, info: &Bytes) -> Bytes {
+pub fn encode_member(channel: &ChannelName, member: &Member, data: &MemberData) -> Bytes {
+    let MemberData { id, data, encoding, extras, timestamp_ms } = data.clone();
     let value = wire::RosterEntry {
         version: VERSION,
         channel: channel.as_str().to_owned(),
         connection_id: member.connection.as_str().to_owned(),
         client_id: member.user.as_str().to_owned(),
-        info: info.clone(),
+        data,
+        encoding,
+        extras,
+        id,
+        timestamp_ms,
     };
     value.encode_to_vec().into()
 }
@@ -125,7 +165,9 @@ pub fn decode_member(entry: Entry) -> Option<(ChannelName, RosterEntry)> {
         connection: ConnectionId::new(&value.connection_id).ok()?,
         user: ClientId::new(&value.client_id).ok()?,
     };
-    Some((channel, RosterEntry { edge: key.edge, member, info: value.info, sequence: entry.revision }))
+    let wire::RosterEntry { id, data, encoding, extras, timestamp_ms, .. } = value;
+    let data = MemberData { id, data, encoding, extras, timestamp_ms };
+    Some((channel, RosterEntry { edge: key.edge, member, data, sequence: entry.revision }))
 }
 
 /// Where the order to end a user's connections stands in [`Bucket::Commands`](crate::Bucket).
@@ -162,7 +204,14 @@ mod tests {
         for other in ["", "1001.a", "1001.a.b", "1001.a.0000000000000005.c"] {
             assert_eq!(CountKey::parse(other), None, "{other}");
         }
-        let count = Count { channel: channel(), subscriptions: 3, users: Some(2) };
+        let parts = Parts {
+            publishers: 1,
+            subscribers: 3,
+            presence_subscribers: 2,
+            presence_members: 5,
+            presence_connections: 4,
+        };
+        let count = Count { channel: channel(), subscriptions: 3, users: Some(2), parts };
         assert_eq!(Count::decode(count.encode()), Some(count));
         assert_eq!(edge_of_lease(&edge_lease_key(&edge)), Some(edge));
         assert_eq!(edge_of_lease("worker"), None);
@@ -174,10 +223,16 @@ mod tests {
         let member = Member { connection: ConnectionId::new("1.2").unwrap(), user: ClientId::new("a.b c").unwrap() };
         let key = roster_key(&app, &channel(), &edge, &member);
         assert_eq!(key, "1001.presence-room=2E1.0000000000000005.1=2E2.a=2Eb=20c");
-        let info = Bytes::from_static(br#"{"name":"A"}"#);
-        let value = encode_member(&channel(), &member, &info);
+        let data = MemberData {
+            id: "1.2:0:0".to_owned(),
+            data: Bytes::from_static(br#"{"name":"A"}"#),
+            encoding: "json".to_owned(),
+            extras: Bytes::from_static(b"{}"),
+            timestamp_ms: 7,
+        };
+        let value = encode_member(&channel(), &member, &data);
         let entry = Entry { key, value, revision: 9 };
-        let expected = RosterEntry { edge, member, info, sequence: 9 };
+        let expected = RosterEntry { edge, member, data, sequence: 9 };
         assert_eq!(decode_member(entry), Some((channel(), expected)));
     }
 

@@ -31,7 +31,9 @@ pub use name::{ChannelName, InvalidChannelName, MAX_CHANNEL_NAME_BYTES};
 pub use namespace::{DEFAULT_RETENTION, InvalidNamespaces, Namespace, Namespaces, SlowConsumers, Tier};
 pub use origin::{InvalidOriginPattern, OriginPattern};
 pub use position::{Epoch, EventPosition, InvalidPosition, Position};
-pub use presence::{Member, PresenceAction, PresenceChange, Roster, RosterEntry, Transition};
+pub use presence::{
+    Member, MemberData, MemberEvent, PresenceAction, PresenceChange, Roster, RosterChange, RosterEntry, Transition,
+};
 pub use shard::{InvalidShardCount, Shard, ShardCount};
 pub use token::{MAX_TOKEN_BYTES, SubjectToken};
 pub use webhook::{InvalidWebhook, Webhook, WebhookEvent, WebhookEvents};

@@ -11,6 +11,9 @@ pub struct Limits {
     pub event_name_chars: usize,
     /// Longest event data, in bytes of the data string.
     pub event_data_bytes: usize,
+    /// Largest publish by the Ably protocol, in bytes of its messages' names, data, client ids and extras together; also
+    /// the most that a presence member may say.
+    pub message_bytes: usize,
     /// Most channels in one publish.
     pub channels_per_publish: usize,
     /// Most events in one batch.
@@ -43,6 +46,7 @@ impl Default for Limits {
             channel_name_chars: 200,
             event_name_chars: 200,
             event_data_bytes: 10_240,
+            message_bytes: 65_536,
             channels_per_publish: 100,
             events_per_batch: 10,
             client_events_per_second: 10,

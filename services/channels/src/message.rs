@@ -7,6 +7,8 @@ use crate::{ClientId, ConnectionId, PresenceChange};
 /// One message: a name and data that nobody between publisher and subscriber reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
+    /// The id that its publisher gave it. `None`: it goes by the record's id and its place in the record.
+    pub id: Option<String>,
     /// Event name (Pusher) or message name (Ably); Ably messages may have none.
     pub name: Option<String>,
     /// The payload, untouched.
@@ -21,7 +23,13 @@ pub struct Message {
 impl Message {
     /// A message whose payload is a plain string, as every Pusher event's is.
     pub fn text(name: &str, data: impl Into<Bytes>) -> Self {
-        Self { name: Some(name.to_owned()), data: data.into(), encoding: String::new(), extras: Bytes::new() }
+        Self {
+            id: None,
+            name: Some(name.to_owned()),
+            data: data.into(),
+            encoding: String::new(),
+            extras: Bytes::new(),
+        }
     }
 }
 
@@ -32,7 +40,7 @@ pub enum RecordKind {
     Messages,
     /// A Pusher client event: relayed between subscribers, never stored.
     ClientEvent,
-    /// A member came or went: `connection` of the user `client`, with the member's data as the only message.
+    /// A member came, changed or went: `connection` of the user `client`, with the member's data as the only message.
     Presence(PresenceChange),
 }
 
@@ -41,6 +49,9 @@ pub enum RecordKind {
 /// A publish of several messages to one channel is one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
+    /// What its messages are called by, each with its place behind a colon: at Ably, `connectionId:msgSerial` or the id
+    /// of a publish over HTTP. `None`: by the record's position.
+    pub id: Option<String>,
     /// What it tells.
     pub kind: RecordKind,
     /// The publishing connection, or the one a backend wants left out. Whether it gets an echo is the subscriber's

@@ -234,6 +234,7 @@ pub(crate) fn limits(given: &wire::Limits, mistakes: &mut Mistakes, at: impl Fn(
         event_name_chars: count!(event_name_chars, 1..=1_024),
         // Half of what a NATS server takes in one message unless told otherwise.
         event_data_bytes: count!(event_data_bytes, 1..=524_288),
+        message_bytes: count!(message_bytes, 1..=524_288),
         channels_per_publish: count!(channels_per_publish, 1..=1_000),
         events_per_batch: count!(events_per_batch, 1..=1_000),
         // Here and below, zero means what it says: none.

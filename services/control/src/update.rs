@@ -42,7 +42,7 @@ macro_rules! part {
 /// Without a mask a section means those of its parts that are there.
 const BY_PART: fn(&wire::App) -> bool = |_| false;
 
-static PATHS: [Path; 35] = [
+static PATHS: [Path; 36] = [
     whole!(name, |app| !app.name.is_empty()),
     whole!(pusher, BY_PART),
     part!(pusher.client_events),
@@ -65,6 +65,7 @@ static PATHS: [Path; 35] = [
     part!(limits.channel_name_chars),
     part!(limits.event_name_chars),
     part!(limits.event_data_bytes),
+    part!(limits.message_bytes),
     part!(limits.channels_per_publish),
     part!(limits.events_per_batch),
     part!(limits.client_events_per_second),

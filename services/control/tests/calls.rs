@@ -200,7 +200,7 @@ async fn every_field_can_be_named() {
         let back = client.update(update(wire::App { name: "1".to_owned(), ..app("1") }, &[path])).await.unwrap();
         assert_eq!(shown(&back), shown(&defaults), "{path} without a value is the default");
     }
-    assert_eq!(paths.len(), 35);
+    assert_eq!(paths.len(), 36);
 }
 
 fn all_limits() -> wire::Limits {
@@ -219,6 +219,7 @@ fn all_limits() -> wire::Limits {
         watchlist_users: Some(0),
         cache_ttl_seconds: Some(60),
         auth_timestamp_window_seconds: Some(10),
+        message_bytes: Some(15),
     }
 }
 
@@ -253,6 +254,7 @@ async fn all_settings_can_be_set() {
         watchlist_users: Some(100),
         cache_ttl_seconds: Some(1_800),
         auth_timestamp_window_seconds: Some(600),
+        message_bytes: Some(65_536),
     };
     assert_eq!((defaults.limits, defaults.webhooks), (Some(limits), Vec::new()));
 

@@ -47,6 +47,7 @@ presence_members = 1_005
 webhooks_per_second = 1_006
 [app.limits]
 event_data_bytes = 0x4000
+message_bytes = 1000
 client_events_per_second = 0
 presence_members = 1_000
 presence_user_id_chars = 64
@@ -137,6 +138,7 @@ fn everything_is_read() {
     assert_eq!(app.quota, quota);
     let limits = Limits {
         event_data_bytes: 0x4000,
+        message_bytes: 1000,
         client_events_per_second: 0,
         presence_members: 1_000,
         presence_user_id_chars: 64,

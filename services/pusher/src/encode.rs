@@ -83,11 +83,12 @@ mod tests {
     use super::*;
 
     fn record(kind: RecordKind, messages: Vec<Message>) -> Record {
-        Record { kind, connection: None, client: None, timestamp_ms: 0, messages }
+        Record { id: None, kind, connection: None, client: None, timestamp_ms: 0, messages }
     }
 
     fn message(name: Option<&str>, data: &'static [u8], encoding: &str) -> Message {
         Message {
+            id: None,
             name: name.map(str::to_owned),
             data: Bytes::from_static(data),
             encoding: encoding.to_owned(),
@@ -157,7 +158,7 @@ mod tests {
         assert_eq!(shown("presence-a", &client_event_of(None)), [nobody]);
         let private = r#"{"event":"client-x","channel":"private-a","data":1}"#;
         assert_eq!(shown("private-a", &client_event_of(Some("u1"))), [private]);
-        let published = Record { kind: RecordKind::Messages, ..client_event_of(Some("u1")) };
+        let published = Record { id: None, kind: RecordKind::Messages, ..client_event_of(Some("u1")) };
         let expected = r#"{"event":"client-x","channel":"presence-a","data":"1"}"#;
         assert_eq!(shown("presence-a", &published), [expected]);
     }
@@ -184,6 +185,7 @@ mod tests {
             edge: channels::EdgeId::from_random(1),
             sequence: 1,
             action: channels::PresenceAction::Enter,
+            quiet: false,
         };
         check(RecordKind::Presence(change), message(None, b"{}", "json"), &[]);
     }
@@ -211,7 +213,7 @@ mod tests {
 
         #[test]
         fn any_bytes_make_a_valid_frame(data in proptest::collection::vec(any::<u8>(), 0..40), encoding in "json|utf-8/base64||x") {
-            let message = Message { name: None, data: data.into(), encoding, extras: Bytes::new() };
+            let message = Message { id: None, name: None, data: data.into(), encoding, extras: Bytes::new() };
             let frames = encode_record(&ChannelName::new("c").unwrap(), &record(RecordKind::Messages, vec![message]), None);
             prop_assert!(serde_json::from_str::<Value>(&frames[0]).is_ok());
         }

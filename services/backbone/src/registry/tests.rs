@@ -140,6 +140,7 @@ mod stored_form {
             channel_name_chars: 1,
             event_name_chars: 2,
             event_data_bytes: 3,
+            message_bytes: 15,
             channels_per_publish: 4,
             events_per_batch: 5,
             client_events_per_second: 0,

@@ -45,6 +45,7 @@ pub fn channel(name: &str) -> ChannelName {
 
 pub fn record(text: &str) -> Record {
     Record {
+        id: None,
         kind: RecordKind::Messages,
         connection: None,
         client: None,

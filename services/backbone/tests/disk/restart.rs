@@ -150,6 +150,7 @@ async fn channels_begin_anew_under_another_epoch() {
     let (app, channel) = (AppId::new("app").unwrap(), ChannelName::new("room").unwrap());
     let publish = |backbone: Backbone| {
         let record = Record {
+            id: None,
             kind: RecordKind::Messages,
             connection: None,
             client: None,

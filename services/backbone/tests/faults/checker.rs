@@ -58,6 +58,7 @@ pub fn channel(number: usize) -> ChannelName {
 
 pub fn publish(name: &ChannelName, text: String) -> Publish {
     let record = Record {
+        id: None,
         kind: RecordKind::Messages,
         connection: None,
         client: None,

@@ -11,19 +11,24 @@ fn member(connection: &str, user: &str) -> Member {
 }
 
 fn enter(at: u64, sequence: u64) -> PresenceChange {
-    PresenceChange { edge: edge(at), sequence, action: PresenceAction::Enter }
+    PresenceChange { edge: edge(at), sequence, action: PresenceAction::Enter, quiet: false }
 }
 
 fn leave(at: u64, sequence: u64) -> PresenceChange {
-    PresenceChange { edge: edge(at), sequence, action: PresenceAction::Leave }
+    PresenceChange { edge: edge(at), sequence, action: PresenceAction::Leave, quiet: false }
 }
 
-fn entry(at: u64, connection: &str, user: &str, info: &'static str, sequence: u64) -> RosterEntry {
-    RosterEntry { edge: edge(at), member: member(connection, user), info: info.into(), sequence }
+/// What a member said, called by what it is.
+fn said(text: &'static str) -> MemberData {
+    MemberData { id: text.to_owned(), data: text.into(), ..MemberData::default() }
 }
 
-fn added(user: &str, info: &'static str) -> Transition {
-    Transition::Added { user: ClientId::new(user).unwrap(), info: info.into() }
+fn entry(at: u64, connection: &str, user: &str, text: &'static str, sequence: u64) -> RosterEntry {
+    RosterEntry { edge: edge(at), member: member(connection, user), data: said(text), sequence }
+}
+
+fn added(user: &str, text: &'static str) -> Transition {
+    Transition::Added { user: ClientId::new(user).unwrap(), data: said(text) }
 }
 
 fn removed(user: &str) -> Transition {
@@ -35,12 +40,12 @@ fn removed(user: &str) -> Transition {
 fn the_first_connection_adds_and_the_last_removes() {
     let mut roster = Roster::default();
     let (a, b) = (member("1.1", "ann"), member("1.2", "ann"));
-    assert_eq!(roster.apply(&enter(1, 1), a.clone(), "1".into()), Some(added("ann", "1")));
-    assert_eq!(roster.apply(&enter(2, 2), b.clone(), "2".into()), None);
-    assert_eq!(roster.apply(&leave(1, 3), a, Bytes::new()), None);
+    assert_eq!(roster.apply(&enter(1, 1), a.clone(), said("1")).users, [added("ann", "1")]);
+    assert_eq!(roster.apply(&enter(2, 2), b.clone(), said("2")).users, []);
+    assert_eq!(roster.apply(&leave(1, 3), a, said("")).users, []);
     // What is known of the user is what its first connection said.
-    assert_eq!(roster.info(&b.user).unwrap(), "1");
-    assert_eq!(roster.apply(&leave(2, 4), b, Bytes::new()), Some(removed("ann")));
+    assert_eq!(roster.user(&b.user), Some(&said("1")));
+    assert_eq!(roster.apply(&leave(2, 4), b, said("")).users, [removed("ann")]);
     assert_eq!(roster.users().len(), 0);
 }
 
@@ -48,36 +53,36 @@ fn the_first_connection_adds_and_the_last_removes() {
 fn changes_count_once_and_old_ones_not_at_all() {
     let mut roster = Roster::new(5, [entry(1, "1.1", "ann", "", 3)]);
     let ann = member("1.1", "ann");
-    assert_eq!(roster.apply(&leave(1, 4), ann.clone(), Bytes::new()), None);
-    assert_eq!(roster.apply(&enter(1, 5), member("1.2", "bob"), Bytes::new()), None);
-    assert_eq!(roster.apply(&leave(1, 6), ann.clone(), Bytes::new()), Some(removed("ann")));
-    assert_eq!(roster.apply(&leave(1, 6), ann.clone(), Bytes::new()), None);
-    assert_eq!(roster.apply(&enter(1, 8), ann.clone(), Bytes::new()), Some(added("ann", "")));
-    assert_eq!(roster.apply(&leave(1, 7), ann.clone(), Bytes::new()), None);
+    assert_eq!(roster.apply(&leave(1, 4), ann.clone(), said("")).users, []);
+    assert_eq!(roster.apply(&enter(1, 5), member("1.2", "bob"), said("")).users, []);
+    assert_eq!(roster.apply(&leave(1, 6), ann.clone(), said("")).users, [removed("ann")]);
+    assert_eq!(roster.apply(&leave(1, 6), ann.clone(), said("")).users, []);
+    assert_eq!(roster.apply(&enter(1, 8), ann.clone(), said("")).users, [added("ann", "")]);
+    assert_eq!(roster.apply(&leave(1, 7), ann.clone(), said("")).users, []);
     assert_eq!(roster.sequence(&ann), Some(8));
     // Also of a member that is not there any more.
-    assert_eq!(roster.apply(&leave(1, 9), ann.clone(), Bytes::new()), Some(removed("ann")));
-    assert_eq!(roster.apply(&enter(1, 8), ann.clone(), Bytes::new()), None);
-    assert_eq!(roster.reconcile(10, [entry(1, "1.1", "ann", "", 8)]), []);
+    assert_eq!(roster.apply(&leave(1, 9), ann.clone(), said("")).users, [removed("ann")]);
+    assert_eq!(roster.apply(&enter(1, 8), ann.clone(), said("")).users, []);
+    assert_eq!(roster.reconcile(10, [entry(1, "1.1", "ann", "", 8)]).users, []);
 }
 
 #[test]
 fn an_edge_that_is_gone_takes_its_members_along_for_good() {
     let mut roster =
         Roster::new(9, [entry(1, "1.1", "ann", "", 1), entry(1, "1.2", "bob", "", 2), entry(2, "2.1", "bob", "", 3)]);
-    assert_eq!(roster.edge_gone(&edge(1)), [removed("ann")]);
-    assert_eq!(roster.apply(&enter(1, 10), member("1.3", "cid"), Bytes::new()), None);
-    assert_eq!(roster.apply(&enter(3, 11), member("1.1", "ann"), Bytes::new()), Some(added("ann", "")));
+    assert_eq!(roster.edge_gone(&edge(1)).users, [removed("ann")]);
+    assert_eq!(roster.apply(&enter(1, 10), member("1.3", "cid"), said("")).users, []);
+    assert_eq!(roster.apply(&enter(3, 11), member("1.1", "ann"), said("")).users, [added("ann", "")]);
     assert_eq!(roster.edges(), [&edge(2), &edge(3)].into_iter().collect());
 }
 
 #[test]
 fn reconciling_tells_only_what_is_different() {
     let mut roster = Roster::new(3, [entry(1, "1.1", "ann", "", 1), entry(1, "1.2", "bob", "", 2)]);
-    roster.apply(&enter(1, 9), member("1.3", "cid"), Bytes::new());
+    roster.apply(&enter(1, 9), member("1.3", "cid"), said(""));
     // Ann moved to another edge, Bob is gone, Dora came; Cid came later than this was read.
     let now = [entry(2, "1.1", "ann", "", 6), entry(2, "2.2", "dora", "d", 7)];
-    assert_eq!(roster.reconcile(8, now), [added("dora", "d"), removed("bob")]);
+    assert_eq!(roster.reconcile(8, now).users, [added("dora", "d"), removed("bob")]);
     let users: Vec<_> = roster.users().map(|(user, _)| user.as_str()).collect();
     assert_eq!(users, ["ann", "cid", "dora"]);
 }
@@ -103,10 +108,10 @@ proptest! {
             } else {
                 there.remove(&key);
             }
-            log.push((PresenceChange { edge: key.0, sequence, action }, key.1));
+            log.push((PresenceChange { edge: key.0, sequence, action, quiet: false }, key.1));
             if index == late.min(steps.len() - 1) {
                 let entries: Vec<_> = there.iter().map(|((edge, member), sequence)| RosterEntry {
-                    edge: edge.clone(), member: member.clone(), info: Bytes::new(), sequence: *sequence,
+                    edge: edge.clone(), member: member.clone(), data: said(""), sequence: *sequence,
                 }).collect();
                 // Its records begin a little before its snapshot.
                 snapshot = Some((sequence, entries, (index + 1).saturating_sub(lag)));
@@ -116,7 +121,7 @@ proptest! {
         let mut early = Roster::default();
         let mut told: HashMap<ClientId, bool> = HashMap::new();
         for (change, member) in &log {
-            if let Some(transition) = early.apply(change, member.clone(), Bytes::new()) {
+            for transition in early.apply(change, member.clone(), said("")).users {
                 let (user, present) = match transition {
                     Transition::Added { user, .. } => (user, true),
                     Transition::Removed { user } => (user, false),
@@ -126,7 +131,7 @@ proptest! {
         }
         let mut other = Roster::new(as_of, entries);
         for (change, member) in &log[from..] {
-            other.apply(change, member.clone(), Bytes::new());
+            other.apply(change, member.clone(), said(""));
         }
         let expected: HashSet<_> = there.keys().map(|(_, member)| member.user.clone()).collect();
         for roster in [&early, &other] {
@@ -141,9 +146,50 @@ fn departures_are_forgotten_in_the_end() {
     let mut roster = Roster::default();
     for number in 0..10_000_u64 {
         let ann = member(&format!("1.{number}"), "ann");
-        roster.apply(&enter(1, 2 * number + 1), ann.clone(), Bytes::new());
-        roster.apply(&leave(1, 2 * number + 2), ann.clone(), Bytes::new());
-        assert_eq!(roster.apply(&enter(1, 2 * number + 1), ann, Bytes::new()), None);
+        roster.apply(&enter(1, 2 * number + 1), ann.clone(), said(""));
+        roster.apply(&leave(1, 2 * number + 2), ann.clone(), said(""));
+        assert_eq!(roster.apply(&enter(1, 2 * number + 1), ann, said("")).users, []);
         assert!(roster.left.len() <= REMEMBERED);
     }
+}
+
+/// What followers of members are told, as `action user text`.
+fn told(changed: &RosterChange) -> Vec<String> {
+    let shown = |MemberEvent { member, action, data }: &MemberEvent| {
+        format!("{action:?} {} {}", member.user, String::from_utf8_lossy(&data.data))
+    };
+    changed.members.iter().map(shown).collect()
+}
+
+/// Spec of the Ably protocol §7: members are told one by one; saying the same again, as after a resume, tells nothing.
+#[test]
+fn members_enter_update_and_leave() {
+    let mut roster = Roster::default();
+    let ann = member("c", "ann");
+    let update = PresenceChange { action: PresenceAction::Update, ..enter(1, 2) };
+    assert_eq!(told(&roster.apply(&enter(1, 1), ann.clone(), said("1"))), ["Enter ann 1"]);
+    assert_eq!(told(&roster.apply(&update, ann.clone(), said("2"))), ["Update ann 2"]);
+    assert_eq!(roster.member(&ann), Some(&said("2")));
+    assert_eq!(roster.apply(&enter(1, 3), ann.clone(), said("2")), RosterChange::default());
+    assert_eq!(told(&roster.apply(&enter(1, 4), ann.clone(), said("4"))), ["Enter ann 4"]);
+    assert_eq!(told(&roster.apply(&leave(1, 5), ann.clone(), said("bye"))), ["Leave ann bye"]);
+    assert_eq!(roster.members().len(), 0);
+}
+
+/// A connection that moves takes its members along without a word, whichever edge speaks first.
+#[test]
+fn a_member_that_moves_to_another_edge_was_never_away() {
+    let mut roster = Roster::new(1, [entry(1, "c", "ann", "1", 1)]);
+    let ann = member("c", "ann");
+    let hold = PresenceChange { quiet: true, ..enter(2, 2) };
+    assert!(!roster.is_held_beside(&edge(1), &ann));
+    assert_eq!(roster.apply(&hold, ann.clone(), said("1")), RosterChange::default());
+    assert!(roster.is_held_beside(&edge(1), &ann));
+    let release = PresenceChange { quiet: true, ..leave(1, 3) };
+    assert_eq!(roster.apply(&release, ann.clone(), said("")), RosterChange::default());
+    assert_eq!(roster.edges(), [&edge(2)].into_iter().collect());
+    // Whoever is gone without a word said last what it said last.
+    let gone = roster.edge_gone(&edge(2));
+    assert_eq!(told(&gone), ["Leave ann 1"]);
+    assert_eq!((gone.members[0].data.id.as_str(), gone.users), ("", vec![removed("ann")]));
 }

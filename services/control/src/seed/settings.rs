@@ -79,6 +79,7 @@ pub(super) fn limits(mut fields: Fields<'_>, report: &mut Report<'_>) -> Limits 
         channel_name_chars: fields.number("channel_name_chars", report),
         event_name_chars: fields.number("event_name_chars", report),
         event_data_bytes: fields.number("event_data_bytes", report),
+        message_bytes: fields.number("message_bytes", report),
         channels_per_publish: fields.number("channels_per_publish", report),
         events_per_batch: fields.number("events_per_batch", report),
         client_events_per_second: fields.number("client_events_per_second", report),

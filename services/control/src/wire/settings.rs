@@ -107,6 +107,7 @@ fn limits(limits: &Limits) -> wire::Limits {
         channel_name_chars: size(limits.channel_name_chars),
         event_name_chars: size(limits.event_name_chars),
         event_data_bytes: size(limits.event_data_bytes),
+        message_bytes: size(limits.message_bytes),
         channels_per_publish: size(limits.channels_per_publish),
         events_per_batch: size(limits.events_per_batch),
         client_events_per_second: Some(limits.client_events_per_second),

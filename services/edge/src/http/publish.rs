@@ -97,7 +97,7 @@ fn records(events: &[Event], timestamp_ms: u64) -> Vec<(ChannelName, Record)> {
 
 fn record(message: &Message, exclude: Option<ConnectionId>, timestamp_ms: u64) -> Record {
     let messages = vec![message.clone()];
-    Record { kind: RecordKind::Messages, connection: exclude, client: None, timestamp_ms, messages }
+    Record { id: None, kind: RecordKind::Messages, connection: exclude, client: None, timestamp_ms, messages }
 }
 
 /// Records that the app's quotas allow.

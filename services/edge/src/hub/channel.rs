@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use channels::{
-    AppId, ChannelKind, ChannelName, ClientId, ConnectionId, Member, Position, Record, RecordKind, Roster,
+    AppId, ChannelKind, ChannelName, ClientId, ConnectionId, Member, MemberData, Position, Record, RecordKind, Roster,
     SlowConsumers,
 };
 use metering::{AppMeter, Refused};
@@ -374,8 +374,9 @@ impl Channel {
             (RecordKind::Presence(change), _) => {
                 if let (Some(connection), Some(user)) = (&record.connection, &record.client) {
                     let member = Member { connection: connection.clone(), user: user.clone() };
-                    let info = record.messages.first().map(|message| message.data.clone()).unwrap_or_default();
-                    self.apply_presence(hub, &mut state, change, member, info);
+                    let said = record.messages.first();
+                    let data = said.map(|said| MemberData::of_message(said, record.timestamp_ms)).unwrap_or_default();
+                    self.apply_presence(hub, &mut state, change, member, data);
                 }
                 return;
             }

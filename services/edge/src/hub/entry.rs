@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use backbone::{KvError, Publish, facts};
 use bytes::Bytes;
-use channels::{Message, PresenceAction, PresenceChange, Record, RecordKind, Tier};
+use channels::{MemberData, PresenceAction, PresenceChange, Record, RecordKind, Tier};
 use tokio::time::Instant;
 
 use super::keeper::{Change, Step};
@@ -18,9 +18,9 @@ impl Hub {
     /// Writes one step into the roster, and tells the channel. Gives the revision, or nothing if that did not succeed in
     /// time.
     pub(super) async fn take_step(&self, channel: &Channel, step: &Step) -> Option<u64> {
-        let (edge, action, info) = match &step.change {
-            Change::Enter { edge, info } => (edge, PresenceAction::Enter, info.clone()),
-            Change::Leave(written) => (&written.edge, PresenceAction::Leave, Bytes::new()),
+        let (edge, action, data) = match &step.change {
+            Change::Enter { edge, data } => (edge, PresenceAction::Enter, data.clone()),
+            Change::Leave(written) => (&written.edge, PresenceAction::Leave, MemberData::default()),
         };
         let key = facts::roster_key(&channel.app, &channel.name, edge, &step.member);
         let mut pause = BACKOFF.0;
@@ -29,8 +29,8 @@ impl Hub {
         loop {
             if revision.is_none() {
                 let written = match &step.change {
-                    Change::Enter { info, .. } => {
-                        self.write_entry(&key, facts::encode_member(&channel.name, &step.member, info)).await
+                    Change::Enter { data, .. } => {
+                        self.write_entry(&key, facts::encode_member(&channel.name, &step.member, data)).await
                     }
                     Change::Leave(written) => self.remove_entry(&key, written.revision).await,
                 };
@@ -43,8 +43,8 @@ impl Hub {
                 }
             }
             if let Some(sequence) = revision {
-                let change = PresenceChange { edge: edge.clone(), sequence, action };
-                if self.tell_change(channel, step, change, &info).await {
+                let change = PresenceChange { edge: edge.clone(), sequence, action, quiet: false };
+                if self.tell_change(channel, step, change, &data).await {
                     return revision;
                 }
             }
@@ -92,14 +92,15 @@ impl Hub {
     }
 
     /// Publishes the change on the channel.
-    async fn tell_change(&self, channel: &Channel, step: &Step, change: PresenceChange, info: &Bytes) -> bool {
+    async fn tell_change(&self, channel: &Channel, step: &Step, change: PresenceChange, data: &MemberData) -> bool {
         let tier = self.tier(channel);
         let record = Record {
+            id: None,
             kind: RecordKind::Presence(change.clone()),
             connection: Some(step.member.connection.clone()),
             client: Some(step.member.user.clone()),
             timestamp_ms: clock::unix_ms(),
-            messages: vec![Message { name: None, data: info.clone(), encoding: String::new(), extras: Bytes::new() }],
+            messages: vec![data.to_message()],
         };
         let (app, name) = (channel.app.clone(), channel.name.clone());
         let publish = Publish { app, channel: name, tier, record, idempotency: None };
@@ -107,7 +108,7 @@ impl Hub {
         if published.is_ok() && tier == Tier::Ephemeral {
             // Nobody repairs what is lost on the way, so it does not have to come back to count here.
             let mut state = channel.state();
-            channel.apply_presence(self, &mut state, &change, step.member.clone(), info.clone());
+            channel.apply_presence(self, &mut state, &change, step.member.clone(), data.clone());
         }
         published.is_ok()
     }

@@ -6,8 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use channels::{ClientId, EdgeId, Member, PresenceAction};
+use channels::{ClientId, EdgeId, Member, MemberData, PresenceAction};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::Instant;
@@ -24,7 +23,7 @@ const CONCURRENT_WRITES: usize = 32;
 #[derive(Debug)]
 pub(super) struct Own {
     pub(super) user: ClientId,
-    pub(super) info: Bytes,
+    pub(super) data: MemberData,
     /// Its place among the subscribers, while it is subscribed.
     pub(super) subscriber: Option<usize>,
     /// When it came; whoever waits for too long is sent elsewhere.
@@ -36,8 +35,8 @@ pub(super) struct Own {
     pub(super) busy: Option<PresenceAction>,
     /// The revision at which it last left: what is older says nothing of where it is now.
     pub(super) left: u64,
-    /// Another user of the same connection, who comes when this one has left: its info and place.
-    pub(super) next: Option<Box<(ClientId, Bytes, usize)>>,
+    /// Another user of the same connection, who comes when this one has left: what it says, and its place.
+    pub(super) next: Option<Box<(ClientId, MemberData, usize)>>,
     /// Its place among the members of its app.
     pub(super) place: Option<Place>,
 }
@@ -81,7 +80,7 @@ pub(super) struct Step {
 
 pub(super) enum Change {
     /// Into the roster, under this id.
-    Enter { edge: EdgeId, info: Bytes },
+    Enter { edge: EdgeId, data: MemberData },
     /// Out of it.
     Leave(Written),
 }
@@ -108,9 +107,9 @@ struct Look {
 }
 
 impl Own {
-    pub(super) fn new(user: ClientId, info: Bytes, place: Option<Place>, subscriber: usize) -> Self {
+    pub(super) fn new(user: ClientId, data: MemberData, place: Option<Place>, subscriber: usize) -> Self {
         let (since, wanted, subscriber) = (Instant::now(), Wanted::Present, Some(subscriber));
-        Self { user, info, subscriber, since, wanted, written: None, busy: None, left: 0, next: None, place }
+        Self { user, data, subscriber, since, wanted, written: None, busy: None, left: 0, next: None, place }
     }
 
     fn due(&self, look: &Look) -> Due {
@@ -175,7 +174,7 @@ impl Channel {
                     continue;
                 }
                 Due::Enter => {
-                    let present = roster.as_ref().and_then(|roster| roster.info(&own.user));
+                    let present = roster.as_ref().and_then(|roster| roster.user(&own.user));
                     if present.is_none() && excess > 0 {
                         excess -= 1;
                         if let Some(subscriber) = own.subscriber.and_then(|key| subscribers.get_mut(key)) {
@@ -188,7 +187,7 @@ impl Channel {
                     entering += 1;
                     own.busy = Some(PresenceAction::Enter);
                     // What is known of a user is what its first connection said.
-                    Change::Enter { edge, info: present.unwrap_or(&own.info).clone() }
+                    Change::Enter { edge, data: MemberData { id: own.data.id.clone(), ..present.unwrap_or(&own.data).clone() } }
                 }
                 Due::Leave => {
                     let (Some(written), true) = (own.written.clone(), leaving < CONCURRENT_WRITES) else { continue };

@@ -164,7 +164,7 @@ impl Hub {
         user: ClientId,
         info: Bytes,
     ) -> Result<Subscription, Refused> {
-        self.join(peer, name, Waits::ForEntry, Some(Newcomer::new(user, info)))
+        self.join(peer, name, Waits::ForEntry, Some(Newcomer::new(user, pusher::member_data(info))))
     }
 
     fn join(

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
 use channels::{
-    ChannelName, ClientId, ConnectionId, EdgeId, Member, PresenceAction, PresenceChange, Roster, Transition,
+    ChannelName, ClientId, ConnectionId, EdgeId, Member, MemberData, PresenceAction, PresenceChange, Roster,
+    RosterChange, Transition,
 };
 use metering::{AppMeter, Refused};
 use tokio::time::Instant;
@@ -27,7 +27,7 @@ use crate::websocket::frame;
 #[derive(Debug)]
 pub(super) struct Newcomer {
     pub(super) user: ClientId,
-    info: Bytes,
+    data: MemberData,
     place: Option<Place>,
 }
 
@@ -42,8 +42,8 @@ impl Drop for Place {
 }
 
 impl Newcomer {
-    pub(super) fn new(user: ClientId, info: Bytes) -> Self {
-        Self { user, info, place: None }
+    pub(super) fn new(user: ClientId, data: MemberData) -> Self {
+        Self { user, data, place: None }
     }
 
     /// Takes a place for it, unless it has one.
@@ -79,7 +79,7 @@ impl Presence {
 
     /// Notes a new member, which the keeper will write. It has a place, unless [`Self::has`] it already.
     pub(super) fn enter(&mut self, hub: &Hub, connection: &ConnectionId, newcomer: Newcomer, key: usize) {
-        let Newcomer { user, info, place } = newcomer;
+        let Newcomer { user, data, place } = newcomer;
         match self.own.get_mut(connection) {
             // It left a moment ago and is not gone yet.
             Some(own) if own.user == user => {
@@ -89,10 +89,10 @@ impl Presence {
             }
             Some(own) => {
                 own.wanted = Wanted::Until(Instant::now());
-                own.next = Some(Box::new((user, info, key)));
+                own.next = Some(Box::new((user, data, key)));
             }
             None => {
-                self.own.insert(connection.clone(), Own::new(user, info, place, key));
+                self.own.insert(connection.clone(), Own::new(user, data, place, key));
                 hub.members.fetch_add(1, Ordering::Relaxed);
                 hub.metrics.members.increment(1);
             }
@@ -115,8 +115,8 @@ impl Presence {
         let Some(own) = self.own.remove(connection) else { return };
         match own.next {
             Some(next) => {
-                let (user, info, subscriber) = *next;
-                self.own.insert(connection.clone(), Own::new(user, info, own.place, subscriber));
+                let (user, data, subscriber) = *next;
+                self.own.insert(connection.clone(), Own::new(user, data, own.place, subscriber));
             }
             None => {
                 hub.members.fetch_sub(1, Ordering::Relaxed);
@@ -140,7 +140,7 @@ impl Presence {
     /// Users that are there or about to be.
     pub(super) fn expected(&self) -> usize {
         let Some(roster) = &self.roster else { return 0 };
-        let coming = self.own.values().filter(|own| own.subscriber.is_some() && roster.info(&own.user).is_none());
+        let coming = self.own.values().filter(|own| own.subscriber.is_some() && roster.user(&own.user).is_none());
         roster.users().len() + coming.map(|own| &own.user).collect::<BTreeSet<_>>().len()
     }
 }
@@ -170,8 +170,8 @@ impl Channel {
     pub(super) fn reconcile(&self, hub: &Hub, as_of: u64, entries: Vec<channels::RosterEntry>) {
         let mut state = self.state();
         let roster = state.presence.as_mut().and_then(|presence| presence.roster.as_mut());
-        let transitions = roster.map(|roster| roster.reconcile(as_of, entries)).unwrap_or_default();
-        self.tell_transitions(hub, &state, transitions);
+        let changed = roster.map(|roster| roster.reconcile(as_of, entries)).unwrap_or_default();
+        self.tell_changes(hub, &state, changed);
     }
 
     /// Takes the members of an edge that is gone out of the roster.
@@ -189,8 +189,8 @@ impl Channel {
 
     fn forget_edge(&self, hub: &Hub, state: &mut State, edge: &EdgeId) {
         let roster = state.presence.as_mut().and_then(|presence| presence.roster.as_mut());
-        let transitions = roster.map(|roster| roster.edge_gone(edge)).unwrap_or_default();
-        self.tell_transitions(hub, state, transitions);
+        let changed = roster.map(|roster| roster.edge_gone(edge)).unwrap_or_default();
+        self.tell_changes(hub, state, changed);
     }
 
     /// Takes a change in its place in the channel's order.
@@ -200,30 +200,31 @@ impl Channel {
         state: &mut State,
         change: &PresenceChange,
         member: Member,
-        info: Bytes,
+        data: MemberData,
     ) {
         if hub.membership.is_gone(&change.edge) {
             return;
         }
         let Some(roster) = state.presence.as_mut().and_then(|presence| presence.roster.as_mut()) else { return };
-        let transition = roster.apply(change, member.clone(), info);
-        self.tell_transitions(hub, state, transition.into_iter().collect());
+        let changed = roster.apply(change, member.clone(), data);
+        self.tell_changes(hub, state, changed);
         match change.action {
-            PresenceAction::Enter => self.confirm_member(hub, state, &member),
+            PresenceAction::Enter | PresenceAction::Update => self.confirm_member(hub, state, &member),
             // The keeper may have waited for it.
             PresenceAction::Leave => self.members_changed.notify_one(),
         }
     }
 
     /// Tells the subscribers, but not those that are the user themselves: they know that they are here.
-    fn tell_transitions(&self, hub: &Hub, state: &State, transitions: Vec<Transition>) {
+    fn tell_changes(&self, hub: &Hub, state: &State, changed: RosterChange) {
+        let RosterChange { users: transitions, .. } = changed;
         if transitions.is_empty() {
             return;
         }
         let own = state.presence.as_ref().map(|presence| &presence.own);
         for transition in transitions {
             let (text, user) = match transition {
-                Transition::Added { user, info } => (pusher::member_added(&self.name, &user, &info), user),
+                Transition::Added { user, data } => (pusher::member_added(&self.name, &user, &data), user),
                 Transition::Removed { user } => (pusher::member_removed(&self.name, &user), user),
             };
             let is_user = |peer: &Peer| own.and_then(|own| own.get(&peer.id)).is_some_and(|own| own.user == user);

@@ -89,7 +89,7 @@ mod tests {
 
     fn record(bytes: usize) -> Arc<Record> {
         let messages = vec![Message::text("e", vec![b'x'; bytes])];
-        Arc::new(Record { kind: RecordKind::Messages, connection: None, client: None, timestamp_ms: 0, messages })
+        Arc::new(Record { id: None, kind: RecordKind::Messages, connection: None, client: None, timestamp_ms: 0, messages })
     }
 
     fn sequences(ring: &Ring, after: u64, limit: usize) -> Option<(Vec<u64>, bool)> {

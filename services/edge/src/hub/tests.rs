@@ -57,6 +57,7 @@ impl Fixture {
 
     async fn publish(&self, channel: &str, data: &str, exclude: Option<&Peer>) {
         let record = Record {
+            id: None,
             kind: RecordKind::Messages,
             connection: exclude.map(|peer| peer.id.clone()),
             client: None,

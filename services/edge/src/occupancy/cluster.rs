@@ -187,7 +187,7 @@ impl Occupancy {
         let me = self.membership.me();
         let key = CountKey::parse(&key).filter(|key| key.edge != me)?;
         let told = value.and_then(|(value, revision)| {
-            let Count { channel, subscriptions, users } = Count::decode(value)?;
+            let Count { channel, subscriptions, users, .. } = Count::decode(value)?;
             Some((channel, Told { subscriptions, users, revision }))
         });
         let channel = match told {

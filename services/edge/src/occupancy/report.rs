@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::time::Duration;
 
-use backbone::facts::{Count, CountKey};
+use backbone::facts::{Count, CountKey, Parts};
 use channels::EdgeId;
 use futures_util::StreamExt as _;
 use futures_util::stream;
@@ -89,7 +89,7 @@ impl Occupancy {
         } else if count == Here::NONE {
             self.counts.remove(&key, None).await.map(drop)
         } else {
-            let value = Count { channel: channel.clone(), subscriptions: count.subscriptions, users: count.users };
+            let value = Count { channel: channel.clone(), subscriptions: count.subscriptions, users: count.users, parts: Parts::default() };
             self.counts.put(&key, value.encode()).await.map(drop)
         };
         if let Err(error) = &outcome {

@@ -1,4 +1,4 @@
-use backbone::facts::{Count, CountKey};
+use backbone::facts::{Count, CountKey, Parts};
 use backbone::{Bucket, Entry, WatchEvent};
 use channels::EdgeId;
 
@@ -17,7 +17,7 @@ fn occupancy(world: &World) -> Arc<Occupancy> {
 }
 
 fn count(name: &str, subscriptions: u64, users: impl Into<Option<u64>>) -> Count {
-    Count { channel: ChannelName::new(name).unwrap(), subscriptions, users: users.into() }
+    Count { channel: ChannelName::new(name).unwrap(), subscriptions, users: users.into(), parts: Parts::default() }
 }
 
 #[tokio::test]

@@ -50,10 +50,11 @@ pub(super) const QUOTAS: [Field<wire::Quota, u64>; 7] = [
 ];
 
 /// Every limit.
-const LIMITS: [Field<wire::Limits, u32>; 14] = [
+const LIMITS: [Field<wire::Limits, u32>; 15] = [
     ("channel_name_chars", |limits| &mut limits.channel_name_chars),
     ("event_name_chars", |limits| &mut limits.event_name_chars),
     ("event_data_bytes", |limits| &mut limits.event_data_bytes),
+    ("message_bytes", |limits| &mut limits.message_bytes),
     ("channels_per_publish", |limits| &mut limits.channels_per_publish),
     ("events_per_batch", |limits| &mut limits.events_per_batch),
     ("client_events_per_second", |limits| &mut limits.client_events_per_second),

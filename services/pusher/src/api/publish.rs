@@ -31,6 +31,7 @@ impl Event {
     /// The record for each of its channels, accepted at `timestamp_ms`.
     pub fn record(&self, timestamp_ms: u64) -> Record {
         Record {
+            id: None,
             kind: RecordKind::Messages,
             connection: self.exclude.clone(),
             client: None,
@@ -140,7 +141,7 @@ fn message(name: &str, data: String, encoding: &str, limits: &Limits) -> Result<
     if data.len() > limit {
         return Err(ApiError::DataTooLarge { limit });
     }
-    Ok(Message { name: Some(name.to_owned()), data: data.into(), encoding: encoding.to_owned(), extras: Bytes::new() })
+    Ok(Message { id: None, name: Some(name.to_owned()), data: data.into(), encoding: encoding.to_owned(), extras: Bytes::new() })
 }
 
 fn destinations(raw: &RawEvent<'_>, signed: &Authenticated<'_>) -> Result<Vec<ChannelName>, ApiError> {

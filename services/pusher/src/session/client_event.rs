@@ -43,12 +43,14 @@ impl Session {
             return Err(Complaint::DataTooLarge(limits.event_data_bytes));
         }
         let message = Message {
+            id: None,
             name: Some(event.name.clone().into_owned()),
             data,
             encoding: encoding.to_owned(),
             extras: Bytes::new(),
         };
         let record = Record {
+            id: None,
             kind: RecordKind::ClientEvent,
             connection: Some(self.socket_id.connection().clone()),
             // Who it was let in as, never what the message says.

@@ -45,6 +45,7 @@ async fn client_events_are_not_cached() {
     let (peer, _subscription) = subscribed(&f, 1, "private-cache-a").await;
     assert_eq!(collect(&peer, 2).await, ["ok", "1"]);
     let record = Record {
+        id: None,
         kind: RecordKind::ClientEvent,
         connection: None,
         client: None,
@@ -65,6 +66,7 @@ async fn client_events_are_not_cached() {
 async fn an_old_event_is_none() {
     let f = Fixture::new().await;
     let record = Record {
+        id: None,
         kind: RecordKind::Messages,
         connection: None,
         client: None,

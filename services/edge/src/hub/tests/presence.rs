@@ -245,7 +245,7 @@ async fn leftovers_are_not_believed() {
     let left =
         channels::Member { connection: ConnectionId::new("7.7").unwrap(), user: ClientId::new("ghost").unwrap() };
     let key = backbone::facts::roster_key(&fixtures::app().id, &name(ROOM), &EdgeId::from_random(7), &left);
-    let value = backbone::facts::encode_member(&name(ROOM), &left, &Bytes::new());
+    let value = backbone::facts::encode_member(&name(ROOM), &left, &channels::MemberData::default());
     world.backbone.kv(Bucket::Roster).put(&key, value).await.unwrap();
     let node = Node::start(&world);
     let mut ann = node.enter("1.1", "ann", "").await;
@@ -295,6 +295,7 @@ async fn after_a_gap_the_roster_is_read_anew() {
     for number in 0..40 {
         let app = fixtures::app();
         let record = Record {
+            id: None,
             kind: RecordKind::Messages,
             connection: None,
             client: None,

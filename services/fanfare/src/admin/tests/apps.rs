@@ -115,6 +115,7 @@ async fn json_is_stable_and_named_as_in_the_proto() {
             "watchlist_users": 100,
             "cache_ttl_seconds": 60,
             "auth_timestamp_window_seconds": 600,
+            "message_bytes": 65_536,
         },
         "created_ms": 1,
         "revision": 1,

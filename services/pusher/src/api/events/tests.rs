@@ -24,11 +24,11 @@ fn at(sequence: u64) -> Position {
 
 fn record(kind: RecordKind, names: &[&str]) -> Arc<Record> {
     let messages = names.iter().map(|name| Message::text(name, format!("data of {name}"))).collect();
-    Arc::new(Record { kind, connection: None, client: None, timestamp_ms: 0, messages })
+    Arc::new(Record { id: None, kind, connection: None, client: None, timestamp_ms: 0, messages })
 }
 
 fn presence() -> Arc<Record> {
-    let change = PresenceChange { edge: EdgeId::from_random(1), sequence: 1, action: PresenceAction::Enter };
+    let change = PresenceChange { edge: EdgeId::from_random(1), sequence: 1, action: PresenceAction::Enter, quiet: false };
     let mut record = Arc::unwrap_or_clone(record(RecordKind::Presence(change), &["x"]));
     record.connection = Some(ConnectionId::new("1.2").unwrap());
     record.client = Some(ClientId::new("u").unwrap());

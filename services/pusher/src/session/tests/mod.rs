@@ -229,9 +229,10 @@ impl Seen {
                 prop_assert!(ChannelKind::of(channel.as_str()).is_presence());
                 prop_assert!(self.subscribed.insert(channel.clone()));
                 prop_assert!(self.present.insert(channel.clone(), user.clone()).is_none());
+                let data = crate::member_data(info.clone());
                 for text in [
-                    crate::presence_succeeded(channel, [(user, info)]),
-                    crate::member_added(channel, user, info),
+                    crate::presence_succeeded(channel, [(user, &data)]),
+                    crate::member_added(channel, user, &data),
                     crate::member_removed(channel, user),
                 ] {
                     prop_assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok());

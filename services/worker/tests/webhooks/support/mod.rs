@@ -5,14 +5,14 @@ mod hook;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use backbone::facts::{Count, CountKey, edge_lease_key, encode_member, roster_key};
+use backbone::facts::{Count, CountKey, Parts, edge_lease_key, encode_member, roster_key};
 use backbone::registry::{AppChange, Apps, Registry};
 use backbone::sealing::ClusterKeys;
 use backbone::{Backbone, Bucket, Config as BackboneConfig, IdempotencyId, Lease, NatsConfig};
 use bytes::Bytes;
 use channels::{
-    App, AppId, Capability, ChannelName, ClientId, ConnectionId, EdgeId, Key, KeyName, Limits, Member, Namespaces,
-    PusherSettings, Quota, Secret, Webhook, WebhookEvents,
+    App, AppId, Capability, ChannelName, ClientId, ConnectionId, EdgeId, Key, KeyName, Limits, Member, MemberData,
+    Namespaces, PusherSettings, Quota, Secret, Webhook, WebhookEvents,
 };
 use metering::Meters;
 use prost::Message as _;
@@ -245,7 +245,10 @@ impl Edge {
         let key = CountKey::new(&self.app, &channel, &self.id).to_key();
         let counts = self.backbone.kv(Bucket::Occupancy);
         if subscriptions > 0 {
-            counts.put(&key, Count { channel, subscriptions, users: None }.encode()).await.unwrap();
+            counts
+                .put(&key, Count { channel, subscriptions, users: None, parts: Parts::default() }.encode())
+                .await
+                .unwrap();
         } else {
             counts.remove(&key, None).await.unwrap();
         }
@@ -254,7 +257,7 @@ impl Edge {
     pub async fn enter(&self, channel: &str, connection: &str, user: &str) {
         let (channel, member) = member(channel, connection, user);
         let key = roster_key(&self.app, &channel, &self.id, &member);
-        let value = encode_member(&channel, &member, &Bytes::from_static(b"{}"));
+        let value = encode_member(&channel, &member, &MemberData::default());
         self.backbone.kv(Bucket::Roster).put(&key, value).await.unwrap();
     }
 
