@@ -156,6 +156,9 @@ pub struct Message {
     /// The id that its publisher gave it; empty for none.
     #[prost(string, tag = "5")]
     pub id: ::prost::alloc::string::String,
+    /// The client that it comes from, if not from the record's. Empty for none.
+    #[prost(string, tag = "6")]
+    pub client_id: ::prost::alloc::string::String,
 }
 /// What a cluster is made with; checked by every process at start.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -225,6 +228,9 @@ pub mod stored_app {
         /// Until when it does, milliseconds since the Unix epoch.
         #[prost(uint64, tag = "8")]
         pub previous_until_ms: u64,
+        /// Whether tokens that it signs can be revoked.
+        #[prost(bool, tag = "9")]
+        pub revocable_tokens: bool,
     }
     /// The operations allowed on the channels that one pattern matches.
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -719,6 +725,50 @@ pub struct Terminate {
     pub app_id: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
     pub client_id: ::prost::alloc::string::String,
+}
+/// A connection that its client has resumed: of its transports the newest counts, and whoever has an older one ends it.
+/// Stored for a while under app and connection.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Resumed {
+    /// Format of this value. Now 1.
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    #[prost(string, tag = "2")]
+    pub app_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub connection_id: ::prost::alloc::string::String,
+    /// How often it was resumed.
+    #[prost(uint32, tag = "4")]
+    pub generation: u32,
+}
+/// The tokens of a key that match a target and were issued before some time are not taken any more. Stored under app and a
+/// hash of key and target, until the last of those tokens would have expired.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RevokedTokens {
+    /// Format of this value. Now 1.
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    #[prost(string, tag = "2")]
+    pub app_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub key_name: ::prost::alloc::string::String,
+    /// As in the request: type and value with a colon between.
+    #[prost(string, tag = "4")]
+    pub target: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "5")]
+    pub orders: ::prost::alloc::vec::Vec<revoked_tokens::Order>,
+}
+/// Nested message and enum types in `RevokedTokens`.
+pub mod revoked_tokens {
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Order {
+        /// Milliseconds since the Unix epoch, as all times here.
+        #[prost(uint64, tag = "1")]
+        pub issued_before_ms: u64,
+        /// From when on they are not taken.
+        #[prost(uint64, tag = "2")]
+        pub applies_at_ms: u64,
+    }
 }
 /// Something to tell an app's webhooks, on its way through the queue.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

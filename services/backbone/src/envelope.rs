@@ -33,6 +33,7 @@ pub(crate) fn encode(channel: &ChannelName, record: &Record) -> Bytes {
     };
     let message = |message: &Message| wire::Message {
         id: message.id.clone().unwrap_or_default(),
+        client_id: message.client.as_ref().map(|client| client.as_str().to_owned()).unwrap_or_default(),
         name: message.name.clone(),
         data: message.data.clone(),
         encoding: message.encoding.clone(),
@@ -71,6 +72,7 @@ pub(crate) fn decode(bytes: Bytes) -> Result<Record, Unreadable> {
     }
     let message = |message: wire::Message| Message {
         id: given(message.id),
+        client: ClientId::new(&message.client_id).ok(),
         name: message.name,
         data: message.data,
         encoding: message.encoding,
@@ -121,7 +123,7 @@ mod tests {
         #[test]
         fn records_round_trip(name: Option<String>, data: Vec<u8>, encoding: String, timestamp_ms: u64) {
             let id = name.as_ref().filter(|name| !name.is_empty()).cloned();
-            let message = Message { id: id.clone(), name, data: data.into(), encoding, extras: Bytes::new() };
+            let message = Message { id: id.clone(), client: ClientId::new("x").ok(), name, data: data.into(), encoding, extras: Bytes::new() };
             let record = Record {
                 id,
                 kind: RecordKind::Messages,

@@ -9,6 +9,8 @@ use crate::{ClientId, ConnectionId, PresenceChange};
 pub struct Message {
     /// The id that its publisher gave it. `None`: it goes by the record's id and its place in the record.
     pub id: Option<String>,
+    /// Whom it comes from, if not from the record's client.
+    pub client: Option<ClientId>,
     /// Event name (Pusher) or message name (Ably); Ably messages may have none.
     pub name: Option<String>,
     /// The payload, untouched.
@@ -25,6 +27,7 @@ impl Message {
     pub fn text(name: &str, data: impl Into<Bytes>) -> Self {
         Self {
             id: None,
+            client: None,
             name: Some(name.to_owned()),
             data: data.into(),
             encoding: String::new(),

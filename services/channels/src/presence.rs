@@ -51,6 +51,7 @@ impl MemberData {
     pub fn to_message(&self) -> Message {
         Message {
             id: (!self.id.is_empty()).then(|| self.id.clone()),
+            client: None,
             name: None,
             data: self.data.clone(),
             encoding: self.encoding.clone(),

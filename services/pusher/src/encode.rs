@@ -89,6 +89,7 @@ mod tests {
     fn message(name: Option<&str>, data: &'static [u8], encoding: &str) -> Message {
         Message {
             id: None,
+            client: None,
             name: name.map(str::to_owned),
             data: Bytes::from_static(data),
             encoding: encoding.to_owned(),
@@ -213,7 +214,7 @@ mod tests {
 
         #[test]
         fn any_bytes_make_a_valid_frame(data in proptest::collection::vec(any::<u8>(), 0..40), encoding in "json|utf-8/base64||x") {
-            let message = Message { id: None, name: None, data: data.into(), encoding, extras: Bytes::new() };
+            let message = Message { id: None, client: None, name: None, data: data.into(), encoding, extras: Bytes::new() };
             let frames = encode_record(&ChannelName::new("c").unwrap(), &record(RecordKind::Messages, vec![message]), None);
             prop_assert!(serde_json::from_str::<Value>(&frames[0]).is_ok());
         }

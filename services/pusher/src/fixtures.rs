@@ -25,7 +25,8 @@ pub(crate) fn app() -> App {
 
 pub(crate) fn key(name: &str, capability: Capability) -> Key {
     let secret = Secret::new("4b7e0c9a62d1f5833ae6").unwrap();
-    Key { name: KeyName::new(name).unwrap(), secret, previous: None, capability, created_ms: 0 }
+    let name = KeyName::new(name).unwrap();
+    Key { name, secret, previous: None, capability, revocable_tokens: false, created_ms: 0 }
 }
 
 pub(crate) fn capability(resource: &str, word: &str) -> Capability {

@@ -141,7 +141,7 @@ fn message(name: &str, data: String, encoding: &str, limits: &Limits) -> Result<
     if data.len() > limit {
         return Err(ApiError::DataTooLarge { limit });
     }
-    Ok(Message { id: None, name: Some(name.to_owned()), data: data.into(), encoding: encoding.to_owned(), extras: Bytes::new() })
+    Ok(Message { encoding: encoding.to_owned(), ..Message::text(name, data) })
 }
 
 fn destinations(raw: &RawEvent<'_>, signed: &Authenticated<'_>) -> Result<Vec<ChannelName>, ApiError> {

@@ -44,6 +44,7 @@ impl Session {
         }
         let message = Message {
             id: None,
+            client: None,
             name: Some(event.name.clone().into_owned()),
             data,
             encoding: encoding.to_owned(),
