@@ -35,6 +35,12 @@ pub(super) const WATCH_BUFFER: usize = 1 << 18;
 const BUSY_ATTEMPTS: u32 = 10;
 const BUSY_PAUSE: Duration = Duration::from_millis(1);
 
+/// Revisions of a key that a stream has room for, where each is rolled up by the next one ([`is_rolled_up`]).
+const ROLLED_UP_HISTORY: i64 = 2;
+
+/// The header with which a message removes whatever was there under its key.
+const ROLLUP: (&str, &str) = ("Nats-Rollup", "sub");
+
 /// Entries in one page of a long listing.
 const LIST_PAGE: usize = 256;
 
@@ -48,6 +54,27 @@ pub struct Kv {
     store: Store,
     reader: Reader,
     marker_ttl: Duration,
+    is_rolled_up: bool,
+}
+
+/// Whether each write removes explicitly what was there before, so that the server notes on disk that it is removed. It
+/// notes nothing when a message only has to make room in a stream that keeps one of each subject: after a crash such a value
+/// would be there again, on that replica and for good, once the marker that took its place has expired (nats-server 2.15,
+/// `removeMsgFromBlock`: no tombstone `viaLimits`).
+///
+/// Not where values have lifetimes: those that come back expire again, and with room for two the server would have all live
+/// for as long as markers.
+fn is_rolled_up(bucket: Bucket) -> bool {
+    match bucket {
+        Bucket::Meta
+        | Bucket::Apps
+        | Bucket::Occupancy
+        | Bucket::Roster
+        | Bucket::Announced
+        | Bucket::DeadLetters
+        | Bucket::Access => true,
+        Bucket::Leases | Bucket::Commands | Bucket::Audit | Bucket::Usage | Bucket::Cluster | Bucket::Revoked => false,
+    }
 }
 
 /// What is written under a key.
@@ -67,10 +94,11 @@ pub(super) async fn prepare(
     bucket: Bucket,
 ) -> Result<Kv, StartError> {
     let name = bucket.name();
+    let history = if is_rolled_up(bucket) { ROLLED_UP_HISTORY } else { 1 };
     let kv_config = kv::Config {
         bucket: name.to_owned(),
         description: "Fanfare".to_owned(),
-        history: 1,
+        history,
         storage: StorageType::File,
         num_replicas: config.replicas,
         limit_markers: Some(bucket.marker_ttl()),
@@ -89,14 +117,16 @@ pub(super) async fn prepare(
             current.num_replicas, config.replicas
         )));
     }
-    if current.num_replicas < config.replicas {
-        let upgraded = jetstream::stream::Config { num_replicas: config.replicas, ..current };
+    if current.num_replicas < config.replicas || current.max_messages_per_subject != history {
+        let (num_replicas, max_messages_per_subject) = (config.replicas, history);
+        let upgraded = jetstream::stream::Config { num_replicas, max_messages_per_subject, ..current };
         let update = context.update_stream(upgraded).await;
         update.map_err(|error| super::streams::start_error(name, &error))?;
     }
     let store = watches.get_key_value(name).await.map_err(|error| unreachable(&error))?;
     let (live, context, reader) = (live.clone(), context.clone(), reader.clone());
-    Ok(Kv { live, context, store, reader, marker_ttl: bucket.marker_ttl() })
+    let (marker_ttl, is_rolled_up) = (bucket.marker_ttl(), is_rolled_up(bucket));
+    Ok(Kv { live, context, store, reader, marker_ttl, is_rolled_up })
 }
 
 impl Kv {
@@ -247,8 +277,11 @@ impl Kv {
             return Err(unavailable(ReadError::Closed));
         }
         let mut message = match content {
+            Content::Value(value) if self.is_rolled_up => {
+                PublishMessage::build().payload(value).header(ROLLUP.0, ROLLUP.1)
+            }
             Content::Value(value) => PublishMessage::build().payload(value),
-            Content::Removal => PublishMessage::build().header("KV-Operation", "PURGE").header("Nats-Rollup", "sub"),
+            Content::Removal => PublishMessage::build().header("KV-Operation", "PURGE").header(ROLLUP.0, ROLLUP.1),
         };
         if let Some(expected) = expected {
             message = message.expected_last_subject_sequence(expected);
@@ -360,3 +393,6 @@ impl Watch {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
