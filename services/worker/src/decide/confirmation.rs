@@ -41,7 +41,7 @@ impl Confirmation {
             Action::Announce { .. } => {
                 self.open.entry(key(step)).or_insert(self.last);
             }
-            Action::Tell { .. } | Action::Forget { .. } | Action::Read => {}
+            Action::Tell { .. } | Action::Forget { .. } | Action::Read { .. } => {}
         }
     }
 
@@ -129,7 +129,7 @@ mod tests {
         confirmation.begin(&b);
         confirmation.end(&b, Outcome::Told(NOTE, 12));
         assert_eq!(confirmation.news(), None);
-        confirmation.end(&step("a", Action::Read), Outcome::Nothing);
+        confirmation.end(&step("a", Action::Read { told: 0 }), Outcome::Nothing);
         assert_eq!(confirmation.news(), Some(12));
     }
 

@@ -9,6 +9,7 @@
 
 mod announced;
 mod confirmation;
+mod facts;
 mod interest;
 mod state;
 #[cfg(test)]
@@ -16,11 +17,8 @@ mod tests;
 
 use std::time::Duration;
 
-use backbone::facts::{Count, CountKey, decode_member, edge_of_lease, parse_roster_key};
 use backbone::registry::Apps;
-use backbone::{
-    Backbone, Bucket, Entry, IdempotencyId, Kv, KvError, Queue, QueueError, WEBHOOK_EVENT_FORMAT, Watch, WatchEvent,
-};
+use backbone::{Backbone, Bucket, Entry, IdempotencyId, Kv, KvError, Queue, QueueError, WEBHOOK_EVENT_FORMAT};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use prost::Message as _;
@@ -30,13 +28,14 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::unix_ms;
 use announced::CONFIRMED;
 use confirmation::Confirmation;
+use facts::{Facts, Following};
 use interest::Interest;
-use state::{Action, Note, Outcome, Place, State, Step};
+use state::{Action, Note, Outcome, State, Step};
 
 /// Steps under way at one time, each of another channel.
 const CONCURRENT_STEPS: usize = 64;
 
-/// Pause before everything is read anew after a failed watch.
+/// Pause before facts are read anew after a failed watch.
 const BACKOFF: Duration = Duration::from_secs(1);
 
 /// Pause before announcements are read again from a replica that lags.
@@ -49,9 +48,7 @@ const CONFIRM_INTERVAL: Duration = Duration::from_secs(1);
 /// What decides. Holds nothing between runs: everything is read when it begins.
 #[derive(Debug)]
 pub(crate) struct Decider {
-    counts: Kv,
-    roster: Kv,
-    leases: Kv,
+    facts: Facts,
     announced: Kv,
     queue: Queue,
     apps: Apps,
@@ -61,9 +58,7 @@ pub(crate) struct Decider {
 impl Decider {
     pub(crate) fn new(backbone: &Backbone, apps: Apps, grace: Duration) -> Self {
         Self {
-            counts: backbone.kv(Bucket::Occupancy),
-            roster: backbone.kv(Bucket::Roster),
-            leases: backbone.kv(Bucket::Leases),
+            facts: Facts::new(backbone),
             announced: backbone.kv(Bucket::Announced),
             queue: backbone.webhook_queue(),
             apps,
@@ -99,7 +94,7 @@ impl Decider {
                     Err(error) => {
                         tracing::warn!(
                             error = &error as &dyn std::error::Error,
-                            "lost the facts for webhooks; reading them anew"
+                            "cannot read who is where and what webhooks were told yet"
                         );
                         sleep(BACKOFF).await;
                     }
@@ -109,7 +104,7 @@ impl Decider {
         }
     }
 
-    /// Announces and tells differences until `stop`, until there is nothing to look after, or until a watch fails.
+    /// Announces and tells differences until `stop`, or until there is nothing to look after. Fails only at its beginning.
     async fn follow(&self, interest: Interest, stop: &CancellationToken) -> Result<(), KvError> {
         let mut state = State::new(interest, self.grace);
         let (confirmed, entries) = self.announcements().await?;
@@ -121,13 +116,7 @@ impl Decider {
         if state.is_idle() {
             return Ok(());
         }
-        let mut leases = self.leases.watch().await?;
-        let mut counts = self.counts.watch().await?;
-        let mut roster = self.roster.watch().await?;
-        // Leases first: what an edge says is believed as soon as it is known to be alive.
-        snapshot(&mut leases, |event| take_lease(&mut state, event)).await?;
-        snapshot(&mut counts, |event| take_count(&mut state, event)).await?;
-        snapshot(&mut roster, |event| take_member(&mut state, event)).await?;
+        let mut following = self.facts.follow(&mut state).await?;
         let mut confirm = interval(CONFIRM_INTERVAL);
         confirm.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut under_way = FuturesUnordered::new();
@@ -141,9 +130,12 @@ impl Decider {
             }
             let wake = state.wake().filter(|_| under_way.len() < CONCURRENT_STEPS);
             tokio::select! {
-                event = leases.next() => take_lease(&mut state, event?),
-                event = counts.next() => take_count(&mut state, event?),
-                event = roster.next() => take_member(&mut state, event?),
+                changed = following.next(&mut state) => if let Err(error) = changed {
+                    tokio::select! {
+                        () = stop.cancelled() => return Ok(()),
+                        anew = self.follow_anew(&mut state, error) => following = anew,
+                    }
+                },
                 Some((step, outcome)) = under_way.next(), if !under_way.is_empty() => {
                     confirmation.end(&step, outcome);
                     state.done(&step, outcome, Instant::now());
@@ -157,15 +149,34 @@ impl Decider {
         Ok(())
     }
 
-    /// What is confirmed, and all announcements, at least as new as that. They are read from a replica, which may lag
-    /// behind what the worker before has written last; its last word is always a confirmation.
-    async fn announcements(&self) -> Result<(u64, Vec<Entry>), KvError> {
+    /// Follows the facts again after a watch has failed. What was announced stays known, and what is under way ends: nothing
+    /// has to be told once more for want of having been noted.
+    async fn follow_anew(&self, state: &mut State, mut error: KvError) -> Following {
         loop {
-            let newest = self.announced.get(CONFIRMED).await?;
+            tracing::warn!(error = &error as &dyn std::error::Error, "lost the facts for webhooks; reading them anew");
+            sleep(BACKOFF).await;
+            match self.facts.follow(state).await {
+                Ok(following) => return following,
+                Err(again) => error = again,
+            }
+        }
+    }
+
+    /// What is confirmed, and all announcements, at least as new as now. They are read from a replica, which may lag behind
+    /// what the worker before has written last: one that has a mark has all that was written before it.
+    async fn announcements(&self) -> Result<(u64, Vec<Entry>), KvError> {
+        let known = self.announced.get(CONFIRMED).await?;
+        let (revision, confirmed) =
+            known.map_or((0, 0), |entry| (entry.revision, announced::decode_confirmed(entry.value)));
+        let again = announced::encode_confirmed(confirmed);
+        let mark = match revision {
+            0 => self.announced.create(CONFIRMED, again).await?,
+            revision => self.announced.update(CONFIRMED, again, revision).await?,
+        };
+        loop {
             let entries = self.announced.entries().await?;
-            let seen = entries.iter().find(|entry| entry.key == CONFIRMED).map(|entry| entry.revision);
-            if seen >= newest.as_ref().map(|entry| entry.revision) {
-                return Ok((newest.map_or(0, |entry| announced::decode_confirmed(entry.value)), entries));
+            if entries.iter().any(|entry| entry.key == CONFIRMED && entry.revision >= mark) {
+                return Ok((confirmed, entries));
             }
             sleep(LAG).await;
         }
@@ -195,25 +206,26 @@ impl Decider {
                     Ok(revision) if wanted => self.tell(&step, note, revision).await,
                     Ok(revision) => Outcome::Told(note, revision),
                     // A worker before this one was later than it should have been, or an answer was lost.
-                    Err(KvError::Exists | KvError::Conflict) => self.read(&key).await,
+                    Err(KvError::Exists | KvError::Conflict) => self.read(&key, revision).await,
                     Err(KvError::Unavailable(_) | KvError::InvalidKey) => Outcome::Unknown,
                 }
             }
             Action::Tell { note, revision } => self.tell(&step, note, revision).await,
             Action::Forget { revision } => match self.announced.remove(&key, Some(revision)).await {
                 Ok(_) => Outcome::Nothing,
-                Err(KvError::Exists | KvError::Conflict) => self.read(&key).await,
+                Err(KvError::Exists | KvError::Conflict) => self.read(&key, revision).await,
                 Err(KvError::Unavailable(_) | KvError::InvalidKey) => Outcome::Unknown,
             },
-            Action::Read => self.read(&key).await,
+            Action::Read { told } => self.read(&key, told).await,
         };
         (step, outcome)
     }
 
-    /// An announcement as it is; by whom, and whether it was told, is not known.
-    async fn read(&self, key: &str) -> Outcome {
+    /// An announcement as it is. Unless it is the one at revision `told`, it is not known by whom, and whether it was told.
+    async fn read(&self, key: &str, told: u64) -> Outcome {
         match self.announced.get(key).await {
             Ok(Some(entry)) => match announced::decode(entry) {
+                Some(stored) if stored.revision == told => Outcome::Told(stored.note, stored.revision),
                 Some(stored) => Outcome::Written(stored.note, stored.revision),
                 None => Outcome::Unknown,
             },
@@ -248,57 +260,5 @@ impl Decider {
                 Outcome::Written(note, revision)
             }
         }
-    }
-}
-
-/// Takes everything that is there now.
-async fn snapshot(watch: &mut Watch, mut take: impl FnMut(WatchEvent)) -> Result<(), KvError> {
-    loop {
-        match watch.next().await? {
-            WatchEvent::Current => return Ok(()),
-            event @ (WatchEvent::Put(_) | WatchEvent::Removed(_)) => take(event),
-        }
-    }
-}
-
-fn take_lease(state: &mut State, event: WatchEvent) {
-    let (key, alive) = match event {
-        WatchEvent::Put(entry) => (entry.key, true),
-        WatchEvent::Removed(key) => (key, false),
-        WatchEvent::Current => return,
-    };
-    if let Some(edge) = edge_of_lease(&key) {
-        state.edge(edge, alive);
-    }
-}
-
-fn take_count(state: &mut State, event: WatchEvent) {
-    match event {
-        WatchEvent::Put(entry) => {
-            let Some(CountKey { app, token, edge }) = CountKey::parse(&entry.key) else { return };
-            let Some(count) = Count::decode(entry.value) else { return };
-            state.count(&Place { app, token }, Some(&count.channel), edge, count.subscriptions);
-        }
-        WatchEvent::Removed(key) => {
-            let Some(CountKey { app, token, edge }) = CountKey::parse(&key) else { return };
-            state.count(&Place { app, token }, None, edge, 0);
-        }
-        WatchEvent::Current => {}
-    }
-}
-
-fn take_member(state: &mut State, event: WatchEvent) {
-    match event {
-        WatchEvent::Put(entry) => {
-            let Some(CountKey { app, token, edge }) = parse_roster_key(&entry.key) else { return };
-            let key = entry.key.clone();
-            let Some((channel, member)) = decode_member(entry) else { return };
-            state.enter(&Place { app, token }, &channel, &key, edge, member.member.user);
-        }
-        WatchEvent::Removed(key) => {
-            let Some(CountKey { app, token, .. }) = parse_roster_key(&key) else { return };
-            state.leave(&Place { app, token }, &key);
-        }
-        WatchEvent::Current => {}
     }
 }

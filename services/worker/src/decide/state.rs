@@ -48,8 +48,9 @@ pub(super) enum Action {
     Tell { note: Note, revision: u64 },
     /// Remove it: there is nothing more to know.
     Forget { revision: u64 },
-    /// Read it: what is written is not known.
-    Read,
+    /// Read it: what is written is not known, but at revision `told` (0 for none) it would be known to be told. It must not
+    /// be told again: the queue may have forgotten it.
+    Read { told: u64 },
 }
 
 /// What an announcement says.
@@ -130,7 +131,7 @@ impl Announcement {
     /// What must be done about it before anything new, with the place that it has among others of its kind.
     fn duty(&self) -> Option<(u64, Action)> {
         match self.written {
-            _ if self.is_unknown => Some((0, Action::Read)),
+            _ if self.is_unknown => Some((0, Action::Read { told: if self.is_owed { 0 } else { self.revision() } })),
             Some((note, revision)) if self.is_owed => Some((revision, Action::Tell { note, revision })),
             Some(_) | None => None,
         }
@@ -217,6 +218,19 @@ impl State {
     /// Whether there is nothing to look after.
     pub(super) fn is_idle(&self) -> bool {
         self.interest.is_empty() && self.channels.is_empty()
+    }
+
+    /// What edges say is about to be told anew, all of it; nothing may be decided until that is done. What was announced
+    /// stays known, and graces go on.
+    pub(super) fn forget_facts(&mut self) {
+        self.alive.clear();
+        for channel in self.channels.values_mut() {
+            channel.counts.clear();
+            channel.members.clear();
+            channel.users.values_mut().for_each(|user| user.connections.clear());
+        }
+        let places: Vec<_> = self.channels.keys().cloned().collect();
+        places.iter().for_each(|place| self.enqueue(place));
     }
 
     /// An edge's lease has come or gone. Only what living edges say counts.

@@ -82,7 +82,7 @@ impl Script {
                 Outcome::Told(note, self.revision)
             }
             Action::Tell { note, revision } => Outcome::Told(note, revision),
-            Action::Forget { .. } | Action::Read => Outcome::Nothing,
+            Action::Forget { .. } | Action::Read { .. } => Outcome::Nothing,
         };
         self.state.done(step, outcome, self.now);
     }
@@ -321,7 +321,7 @@ fn one_step_of_a_channel_at_a_time_each_over_the_one_before() {
     script.revision = 10;
     let announce = |step: &Step| match step.action {
         Action::Announce { note, revision, .. } => Some((note.event, revision)),
-        Action::Tell { .. } | Action::Forget { .. } | Action::Read => None,
+        Action::Tell { .. } | Action::Forget { .. } | Action::Read { .. } => None,
     };
     script.count("a", 1, 1);
     let first = script.state.next(script.now).unwrap();
@@ -370,10 +370,56 @@ fn what_is_not_known_is_read() {
     // Nothing differs any more, but what was announced may be there.
     script.count("a", 1, 0);
     let read = script.state.next(script.now).unwrap();
-    assert_eq!(read.action, Action::Read);
+    assert_eq!(read.action, Action::Read { told: 0 });
     script.state.done(&read, Outcome::Written(note(WebhookEvent::ChannelOccupied, 0), 7), script.now);
     assert_eq!(script.told_after(SECOND), ["channel_occupied a"]);
     assert_eq!(script.told_after(GRACE), ["channel_vacated a"]);
+}
+
+#[test]
+fn what_was_told_before_something_unknown_stays_told() {
+    let mut script = Script::everything();
+    let occupied = note(WebhookEvent::ChannelOccupied, 0);
+    script.announced("a", None, Outcome::Told(occupied, 5));
+    assert_eq!(script.told(), NOTHING);
+    let vacated = script.state.next(script.now + GRACE).unwrap();
+    script.state.done(&vacated, Outcome::Unknown, script.now);
+    script.now += SECOND;
+    let read = script.state.next(script.now).unwrap();
+    assert_eq!(read.action, Action::Read { told: 5 });
+    // One that is not known to be told is not spared by being read twice.
+    script.state.done(&read, Outcome::Written(note(WebhookEvent::ChannelVacated, 0), 6), script.now);
+    script.now += SECOND;
+    let tell = script.state.next(script.now).unwrap();
+    script.state.done(&tell, Outcome::Unknown, script.now);
+    script.now += SECOND;
+    assert_eq!(script.state.next(script.now).unwrap().action, Action::Read { told: 0 });
+}
+
+#[test]
+fn facts_that_are_read_anew_take_the_place_of_all_that_was_known() {
+    let mut script = Script::everything();
+    for channel in ["presence-a", "presence-b"] {
+        script.count(channel, 1, 1);
+        script.enter(channel, 1, "c1", "ann");
+        script.enter(channel, 2, "c2", "bob");
+    }
+    script.told();
+    script.state.forget_facts();
+    script.state.edge(edge(1), true);
+    script.count("presence-a", 1, 1);
+    script.enter("presence-a", 1, "c1", "ann");
+    script.enter("presence-b", 2, "c2", "bob");
+    assert_eq!(script.told(), NOTHING, "what was announced is known");
+    let mut later = script.told_after(GRACE);
+    later.sort();
+    let expected = [
+        "channel_vacated presence-b",
+        "member_removed presence-a bob",
+        "member_removed presence-b ann",
+        "member_removed presence-b bob",
+    ];
+    assert_eq!(later, expected);
 }
 
 #[test]

@@ -180,6 +180,31 @@ async fn nats_is_away_for_longer_than_the_lease() {
     worker.stop().await;
 }
 
+/// What the worker wanted to note just then, and did not, is no reason to tell again what it had told before: the server has
+/// forgotten its id.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nats_is_away_when_something_is_to_be_told() {
+    let hook = Hook::start(Manner::Answer(200)).await;
+    let mut site = Site::start(Variant::Nats, vec![webhook(&hook)]).await;
+    let grace = Duration::from_secs(2);
+    let patient = worker::Config { lease_ttl: Duration::from_secs(60), vacated_grace: grace, ..config() };
+    let worker = site.work(patient);
+    let edge = site.edge().await;
+    edge.count("presence-a", 1).await;
+    edge.enter("presence-a", "1.1", "ann").await;
+    hook.wait_for(2).await;
+    confirmed(&site).await;
+    edge.leave("presence-a", "1.1", "ann").await;
+    let nats = site.nats.as_mut().unwrap();
+    nats.stop(Signal::Terminate).await;
+    // The removal is due by then, and cannot be noted.
+    tokio::time::sleep(grace + Duration::from_millis(500)).await;
+    nats.restart().await;
+    let told = hook.wait_for(3).await;
+    assert_eq!(told[2..], ["member_removed presence-a ann"]);
+    worker.stop().await;
+}
+
 /// Workers crash again and again while channels come and go. A crash may make a request be sent again, which is then the
 /// same to the byte; a decision taken twice would have another time.
 async fn decided_once_however_often_workers_die(variant: Variant) {

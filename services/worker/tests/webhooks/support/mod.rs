@@ -196,6 +196,7 @@ fn the_app(id: &AppId, webhooks: Vec<Webhook>) -> App {
         secret: Secret::new(secret).unwrap(),
         previous: None,
         capability: Capability::all(),
+        revocable_tokens: false,
         created_ms: 1,
     };
     App {
