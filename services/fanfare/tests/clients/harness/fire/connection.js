@@ -27,7 +27,7 @@ export class Connection {
   #fire;
   #ws;
   #socketId;
-  /** `{ state, span, list, answered }` by channel; `answered(isConfirmed)` ends the wait. */
+  /** `{ state, span, list, answered, farewell }` by channel; `answered(isConfirmed)` ends the wait. */
   #channels = new Map();
   #pongs = [];
   /** It has parted by itself; what still comes does not matter. */
@@ -86,6 +86,8 @@ export class Connection {
   /** Unsubscribes; whether the server has taken note. */
   leave(channel) {
     const left = this.#channels.get(channel);
+    // Who leaves before the confirmation is owed it all the same, perhaps after the pong: pusher-js would wait for it.
+    const owed = left.state === JOINING && new Promise((resolve) => (left.farewell = resolve));
     left.state = LEAVING;
     left.span.end('left');
     left.answered(false);
@@ -93,7 +95,7 @@ export class Connection {
     const noted = new Promise((resolve) => this.#pongs.push(resolve));
     this.#send(PING);
     return this.#answer(
-      noted.then((answer) => {
+      Promise.all([noted, owed]).then(([answer]) => {
         this.#channels.delete(channel);
         return answer;
       }),
@@ -143,7 +145,7 @@ export class Connection {
 
   #confirmed(channel, users) {
     const joined = this.#channels.get(channel);
-    if (joined?.state === LEAVING) return;
+    if (joined?.state === LEAVING) return joined.farewell?.();
     if (joined?.state !== JOINING) return this.#fire.findings.add(this.name, `${channel} confirmed unasked`);
     joined.span.confirm();
     joined.state = JOINED;
@@ -188,7 +190,10 @@ export class Connection {
 
   /** Nothing is answered any more. */
   #giveUp() {
-    for (const { answered } of this.#channels.values()) answered(false);
+    for (const { answered, farewell } of this.#channels.values()) {
+      answered(false);
+      farewell?.();
+    }
     this.#channels.clear();
     this.#pongs.splice(0).forEach((answer) => answer(false));
   }
