@@ -57,6 +57,9 @@ pub struct Key {
     /// Until when the secret before the last rotation signs, too, milliseconds since the Unix epoch; 0 if there is none.
     #[prost(uint64, tag = "5")]
     pub overlap_until_ms: u64,
+    /// Whether tokens that the key signs can be revoked before they expire; they live for an hour at most, then.
+    #[prost(bool, tag = "6")]
+    pub revocable_tokens: bool,
 }
 impl ::prost::Name for Key {
     const NAME: &'static str = "Key";
@@ -437,6 +440,9 @@ pub struct NewKey {
     /// Absent: everything.
     #[prost(message, optional, tag = "3")]
     pub capability: ::core::option::Option<Capability>,
+    /// Whether tokens that the key signs can be revoked before they expire; they live for an hour at most, then.
+    #[prost(bool, tag = "4")]
+    pub revocable_tokens: bool,
 }
 impl ::prost::Name for NewKey {
     const NAME: &'static str = "NewKey";

@@ -21,6 +21,7 @@ pub(crate) fn app() -> App {
             secret: Secret::new(SECRET).unwrap(),
             previous: None,
             capability: Capability::all(),
+            revocable_tokens: false,
             created_ms: 0,
         }],
         pusher: PusherSettings::default(),

@@ -24,6 +24,7 @@ fn app(number: usize) -> App {
         secret: Secret::new(&format!("{number:032}")).unwrap(),
         previous: None,
         capability: Capability::all(),
+        revocable_tokens: false,
         created_ms: 5,
     };
     App {

@@ -131,6 +131,8 @@ pub struct Key {
     pub previous: Option<PreviousSecret>,
     /// What it allows.
     pub capability: Capability,
+    /// Whether tokens that it signs can be revoked before they expire; they live for an hour at most, then.
+    pub revocable_tokens: bool,
     /// When it was made, milliseconds since the Unix epoch.
     pub created_ms: u64,
 }
@@ -298,6 +300,7 @@ mod tests {
             secret: secret("new"),
             previous: None,
             capability: Capability::all(),
+            revocable_tokens: false,
             created_ms: 0,
         };
         let signing = |key: &Key, now| key.secrets(now).map(|secret| secret.expose().to_owned()).collect::<Vec<_>>();

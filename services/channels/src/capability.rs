@@ -1,75 +1,13 @@
 //! Capabilities: which operations a key or token allows on which channels.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::str::FromStr;
+use std::collections::BTreeMap;
 
-/// Something a capability can allow. The words are those of the Ably protocol, which has the richest set; the Pusher
-/// surface uses `publish` and `subscribe`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "each variant is its wire word")]
-pub enum Operation {
-    AnnotationPublish,
-    AnnotationSubscribe,
-    ChannelMetadata,
-    History,
-    MessageDeleteAny,
-    MessageDeleteOwn,
-    MessageUpdateAny,
-    MessageUpdateOwn,
-    ObjectPublish,
-    ObjectSubscribe,
-    Presence,
-    PrivilegedHeaders,
-    Publish,
-    PushAdmin,
-    PushSubscribe,
-    Stats,
-    Subscribe,
-}
+mod operation;
+mod resource;
 
-impl Operation {
-    /// Every operation with its wire word, sorted by word.
-    const WORDS: [(&'static str, Self); 17] = [
-        ("annotation-publish", Self::AnnotationPublish),
-        ("annotation-subscribe", Self::AnnotationSubscribe),
-        ("channel-metadata", Self::ChannelMetadata),
-        ("history", Self::History),
-        ("message-delete-any", Self::MessageDeleteAny),
-        ("message-delete-own", Self::MessageDeleteOwn),
-        ("message-update-any", Self::MessageUpdateAny),
-        ("message-update-own", Self::MessageUpdateOwn),
-        ("object-publish", Self::ObjectPublish),
-        ("object-subscribe", Self::ObjectSubscribe),
-        ("presence", Self::Presence),
-        ("privileged-headers", Self::PrivilegedHeaders),
-        ("publish", Self::Publish),
-        ("push-admin", Self::PushAdmin),
-        ("push-subscribe", Self::PushSubscribe),
-        ("stats", Self::Stats),
-        ("subscribe", Self::Subscribe),
-    ];
-
-    /// The wire word.
-    pub fn word(self) -> &'static str {
-        Self::WORDS.iter().find(|(_, operation)| *operation == self).map(|(word, _)| *word).expect("the table is whole")
-    }
-}
-
-impl fmt::Display for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
-    }
-}
-
-impl FromStr for Operation {
-    type Err = InvalidCapability;
-
-    fn from_str(word: &str) -> Result<Self, InvalidCapability> {
-        let found = Self::WORDS.iter().find(|(name, _)| *name == word);
-        found.map(|(_, operation)| *operation).ok_or_else(|| InvalidCapability::UnknownOperation(word.to_owned()))
-    }
-}
+pub use operation::Operation;
+use operation::Operations;
+use resource::{EVERYTHING, ORDINARY, covers};
 
 /// Why a capability was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -88,33 +26,21 @@ pub enum InvalidCapability {
     EmptyResource,
 }
 
-/// The operations allowed on one resource.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Operations {
-    All,
-    Only(BTreeSet<Operation>),
-}
-
-impl Operations {
-    fn permits(&self, operation: Operation) -> bool {
-        match self {
-            Self::All => true,
-            Self::Only(set) => set.contains(&operation),
-        }
-    }
-}
-
 /// A map from channel patterns to the operations they allow.
 ///
-/// Patterns match on `:`-separated segments: `*` alone matches every channel, a `*` segment in the middle exactly one
-/// segment, a final `*` segment one or more, and a `*` glued to other characters is that character.
+/// Patterns match on `:`-separated segments: `*` alone matches every ordinary channel, a `*` segment in the middle exactly
+/// one segment, a final `*` segment one or more, and a `*` glued to other characters is that character. Metachannels and
+/// queues are matched by patterns that begin with `[meta]` and `[queue]`, of which `[meta]*` and `[queue]*` match all, and
+/// by `[*]*`, which matches everything.
+///
+/// Channels are asked for by their names without qualifiers such as `[?rewind=1]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capability(BTreeMap<String, Operations>);
 
 impl Capability {
-    /// Everything on every channel.
+    /// Everything on every ordinary channel.
     pub fn all() -> Self {
-        Self(BTreeMap::from([("*".to_owned(), Operations::All)]))
+        Self(BTreeMap::from([(ORDINARY.to_owned(), Operations::All)]))
     }
 
     /// Checks a capability given as resources and operation words (`*` for all of them).
@@ -145,97 +71,64 @@ impl Capability {
 
     /// Whether `operation` is allowed on `channel`.
     pub fn permits(&self, channel: &str, operation: Operation) -> bool {
-        self.0.iter().any(|(pattern, operations)| operations.permits(operation) && matches(pattern, channel))
+        self.on(channel).any(|operations| operations.permits(operation))
+    }
+
+    /// Whether anything at all is allowed on `channel`.
+    pub fn permits_any(&self, channel: &str) -> bool {
+        self.on(channel).next().is_some()
+    }
+
+    /// Whether `operation`, which is about the whole app (its statistics, the list of its channels), is allowed: that takes
+    /// it on `*` or `[*]*`.
+    pub fn permits_app_wide(&self, operation: Operation) -> bool {
+        [ORDINARY, EVERYTHING].into_iter().filter_map(|all| self.0.get(all)).any(|allowed| allowed.permits(operation))
+    }
+
+    /// Whether it allows nothing.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether it names `resource`, exactly so.
+    pub fn names(&self, resource: &str) -> bool {
+        self.0.contains_key(resource)
+    }
+
+    /// What of `requested` this one allows: empty if nothing.
+    ///
+    /// On each resource that is requested, the operations that are requested there and allowed on resources that cover it.
+    /// For one that reaches further than a resource of this capability, that one takes its place. Where neither of two
+    /// patterns covers the other (`a:*:c` and `*:b:c`), what they have in common has no name, and nothing is allowed.
+    #[must_use]
+    pub fn intersection(&self, requested: &Self) -> Self {
+        let mut both = BTreeMap::<&str, Operations>::new();
+        for (wanted, operations) in &requested.0 {
+            for (held, allowed) in &self.0 {
+                let resource = if covers(held, wanted) {
+                    wanted
+                } else if covers(wanted, held) {
+                    held
+                } else {
+                    continue;
+                };
+                let entry = both.entry(resource).or_insert_with(Operations::none);
+                *entry = entry.union(&operations.intersection(allowed));
+            }
+        }
+        both.retain(|_, operations| !operations.is_empty());
+        Self(both.into_iter().map(|(resource, operations)| (resource.to_owned(), operations)).collect())
     }
 
     /// The resources, sorted, each with its sorted operation words.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Vec<&'static str>)> {
-        self.0.iter().map(|(resource, operations)| {
-            let words = match operations {
-                Operations::All => vec!["*"],
-                Operations::Only(set) => set.iter().map(|operation| operation.word()).collect(),
-            };
-            (resource.as_str(), words)
-        })
+        self.0.iter().map(|(resource, operations)| (resource.as_str(), operations.words()))
     }
-}
 
-fn matches(pattern: &str, channel: &str) -> bool {
-    if pattern == "*" {
-        return true;
+    fn on(&self, channel: &str) -> impl Iterator<Item = &Operations> {
+        self.0.iter().filter(move |(pattern, _)| covers(pattern, channel)).map(|(_, operations)| operations)
     }
-    let mut channel = channel.split(':');
-    let mut pattern = pattern.split(':').peekable();
-    while let Some(expected) = pattern.next() {
-        let Some(segment) = channel.next() else { return false };
-        if expected == "*" {
-            if pattern.peek().is_none() {
-                return true;
-            }
-        } else if expected != segment {
-            return false;
-        }
-    }
-    channel.next().is_none()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn capability(resources: &[(&str, &[&str])]) -> Result<Capability, InvalidCapability> {
-        Capability::new(resources.iter().map(|(resource, words)| ((*resource).to_owned(), words.iter())))
-    }
-
-    #[test]
-    fn patterns() {
-        for (pattern, channel, expected) in [
-            ("*", "anything:at:all", true),
-            ("foo:*", "foo:a", true),
-            ("foo:*", "foo:a:b", true),
-            ("foo:*", "foo", false),
-            ("foo:*:baz", "foo:bar:baz", true),
-            ("foo:*:baz", "foo:bar:qux:baz", false),
-            ("foo:*:baz", "foo:bar", false),
-            ("foo*", "foobar", false),
-            ("foo*", "foo*", true),
-            ("foo", "foo", true),
-            ("foo", "foo:bar", false),
-        ] {
-            assert_eq!(matches(pattern, channel), expected, "{pattern} on {channel}");
-        }
-    }
-
-    #[test]
-    fn permits_the_union_of_matching_resources() {
-        let both = capability(&[("*", &["subscribe"]), ("chat:*", &["publish"])]).unwrap();
-        assert!(both.permits("news", Operation::Subscribe));
-        assert!(!both.permits("news", Operation::Publish));
-        assert!(both.permits("chat:1", Operation::Publish));
-        assert!(Capability::all().permits("x", Operation::Stats));
-    }
-
-    #[test]
-    fn refuses_malformed() {
-        use InvalidCapability::*;
-        assert_eq!(capability(&[("a", &[])]), Err(NoOperations("a".to_owned())));
-        assert_eq!(capability(&[("a", &["*", "publish"])]), Err(MixedWildcard("a".to_owned())));
-        assert_eq!(capability(&[("a", &["fly"])]), Err(UnknownOperation("fly".to_owned())));
-        assert_eq!(capability(&[("", &["*"])]), Err(EmptyResource));
-    }
-
-    #[test]
-    fn words_are_sorted_and_round_trip() {
-        assert!(Operation::WORDS.windows(2).all(|pair| pair[0].0 < pair[1].0));
-        for (word, operation) in Operation::WORDS {
-            assert_eq!(word.parse(), Ok(operation));
-            assert_eq!(operation.word(), word);
-        }
-        let shown: Vec<_> = capability(&[("b", &["subscribe", "publish"]), ("a", &["*"])])
-            .unwrap()
-            .iter()
-            .map(|(r, w)| (r.to_owned(), w))
-            .collect();
-        assert_eq!(shown, [("a".to_owned(), vec!["*"]), ("b".to_owned(), vec!["publish", "subscribe"])]);
-    }
-}
+mod tests;

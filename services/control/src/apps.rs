@@ -98,6 +98,7 @@ impl WantedKey {
             secret: self.secret.clone().unwrap_or_else(made_up::secret),
             previous: None,
             capability: self.capability.clone(),
+            revocable_tokens: self.revocable_tokens,
             created_ms: now_ms,
         }
     }
@@ -168,7 +169,7 @@ impl Apps {
         let key = app.keys[0].clone();
         let intent = Intent::of(&app.id, format!("app {}", app.id))
             .with_all(Update::new(shown, &[], &mut Mistakes::default()).changes())
-            .with(format!("key {}: {}", key.name, convert::capability_text(&key.capability)));
+            .with(format!("key {}: {}", key.name, convert::allows_text(&key)));
         let registry = self.registry.open(&of);
         let create = async {
             match once {

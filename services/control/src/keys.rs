@@ -31,8 +31,8 @@ impl Keys {
         key: Key,
         once: Option<&Once>,
     ) -> Result<wire::CreateKeyResponse, Status> {
-        let intent = Intent::of(app, format!("key {}", key.name))
-            .with(format!("capability: {}", convert::capability_text(&key.capability)));
+        let intent =
+            Intent::of(app, format!("key {}", key.name)).with(format!("capability: {}", convert::allows_text(&key)));
         let registry = self.registry.open(app);
         let create = async {
             match once {

@@ -24,6 +24,7 @@ pub(crate) fn app(registered: &RegisteredApp) -> wire::App {
         created_ms: key.created_ms,
         revoked_ms: key.revoked_ms,
         overlap_until_ms: 0,
+        revocable_tokens: false,
     });
     let mut keys: Vec<_> = active.chain(revoked).collect();
     keys.sort_by_key(|key| key.created_ms);
@@ -50,6 +51,7 @@ pub(crate) fn key(key: &Key) -> wire::Key {
         created_ms: key.created_ms,
         revoked_ms: 0,
         overlap_until_ms: if overlap > now_ms() { overlap } else { 0 },
+        revocable_tokens: key.revocable_tokens,
     }
 }
 
@@ -82,10 +84,11 @@ pub(crate) fn dead_letter(id: &DeadLetterId, letter: DeadLetter) -> wire::DeadLe
     }
 }
 
-/// A capability as one line of text.
-pub(crate) fn capability_text(of: &Capability) -> String {
+/// What a key allows as one line of text.
+pub(crate) fn allows_text(of: &Key) -> String {
     let resource = |(resource, operations): (&str, Vec<&str>)| format!("{resource:?}: {}", operations.join(" "));
-    of.iter().map(resource).collect::<Vec<_>>().join(", ")
+    let capability = of.capability.iter().map(resource).collect::<Vec<_>>().join(", ");
+    if of.revocable_tokens { format!("{capability}; tokens can be revoked") } else { capability }
 }
 
 /// A key as a request wants it; what is `None` is to be made up.
@@ -94,10 +97,11 @@ pub(crate) struct WantedKey {
     pub(crate) name: Option<KeyName>,
     pub(crate) secret: Option<Secret>,
     pub(crate) capability: Capability,
+    pub(crate) revocable_tokens: bool,
 }
 
 pub(crate) fn read_key(key: Option<wire::NewKey>, mistakes: &mut Mistakes) -> WantedKey {
-    let wire::NewKey { name, secret, capability } = key.unwrap_or_default();
+    let wire::NewKey { name, secret, capability, revocable_tokens } = key.unwrap_or_default();
     let given = |text: String| (!text.is_empty()).then_some(text);
     let capability = capability.map(|capability| {
         let resources = capability.resources.into_iter().map(|(resource, words)| (resource, words.operations));
@@ -109,5 +113,6 @@ pub(crate) fn read_key(key: Option<wire::NewKey>, mistakes: &mut Mistakes) -> Wa
         capability: capability
             .and_then(|capability| mistakes.keep("key.capability", capability))
             .unwrap_or_else(Capability::all),
+        revocable_tokens,
     }
 }

@@ -55,6 +55,7 @@ async fn an_app_is_as_it_was_asked_for() {
             name: "app-key".to_owned(),
             secret: "app-secret".to_owned(),
             capability: Some(capability.clone()),
+            revocable_tokens: true,
         }),
         ..Default::default()
     };
@@ -63,6 +64,7 @@ async fn an_app_is_as_it_was_asked_for() {
     let app = client.get("shop").await.unwrap();
     assert_eq!((app.name.as_str(), app.pusher.unwrap().client_events), ("The shop", Some(true)));
     assert_eq!(app.quota.unwrap().connections, Some(9));
+    assert!(app.keys[0].revocable_tokens);
     assert_eq!(app.keys[0].capability, Some(capability));
     assert_eq!(app.limits.unwrap().events_per_batch, Some(7));
     let namespaces =

@@ -30,6 +30,21 @@ async fn signing(plane: &Plane, name: &str) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn whether_tokens_can_be_revoked_is_a_matter_of_the_key() {
+    let (plane, mut client) = start().await;
+    let revocable = wire::NewKey { revocable_tokens: true, ..new_key("revocable") };
+    assert!(client.create_key("1", revocable).await.unwrap().key.unwrap().revocable_tokens);
+    assert!(!client.create_key("1", new_key("plain")).await.unwrap().key.unwrap().revocable_tokens);
+    client.keys.rotate_key(rotate("revocable", 60, "")).await.unwrap();
+    let listed =
+        client.keys.list_keys(wire::ListKeysRequest { app_id: "1".to_owned() }).await.unwrap().into_inner().keys;
+    let listed: Vec<_> = listed.iter().map(|key| (key.name.as_str(), key.revocable_tokens)).collect();
+    assert_eq!(listed, [("1-key", false), ("revocable", true), ("plain", false)]);
+    let app = plane.registry.get(&AppId::new("1").unwrap()).await.unwrap().unwrap().app;
+    assert!(app.key("revocable").unwrap().revocable_tokens && !app.key("plain").unwrap().revocable_tokens);
+}
+
+#[tokio::test]
 async fn a_rotated_key_signs_with_both_secrets_for_a_while() {
     let (plane, mut client) = start().await;
     let first =

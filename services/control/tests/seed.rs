@@ -25,6 +25,7 @@ enabled = false
 name = "app-key"
 secret = "app-secret"
 capability = { "chat:*" = ["publish", "subscribe"] }
+revocable_tokens = true
 [[app.key]]
 secret = "other-secret"
 [app.pusher]
@@ -113,6 +114,7 @@ fn everything_is_read() {
     assert_eq!(app.keys[0].secret.expose(), "app-secret");
     assert!(app.keys[0].capability.permits("chat:1", Operation::Publish));
     assert!(!app.keys[0].capability.permits("news", Operation::Publish));
+    assert!(app.keys[0].revocable_tokens && !app.keys[1].revocable_tokens);
     assert_eq!(app.keys[1].name, name("1001.2"), "a nameless key is called by its place");
     assert!(app.keys[1].capability.permits("news", Operation::Stats));
     let pusher = PusherSettings {

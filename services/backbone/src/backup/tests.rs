@@ -71,7 +71,8 @@ fn id(id: &str) -> AppId {
 fn key(name: &str) -> Key {
     let secret = Secret::new(&format!("secret-of-{name}")).unwrap();
     let name = KeyName::new(name).unwrap();
-    Key { name, secret, previous: None, capability: Capability::all(), created_ms: 5 }
+    let capability = Capability::all();
+    Key { name, secret, previous: None, capability, revocable_tokens: false, created_ms: 5 }
 }
 
 fn app(name: &str) -> App {

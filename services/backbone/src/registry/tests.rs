@@ -44,7 +44,8 @@ fn name(name: &str) -> KeyName {
 
 fn key(key: &str) -> Key {
     let secret = Secret::new("secret-of-a-key").unwrap();
-    Key { name: name(key), secret, previous: None, capability: Capability::all(), created_ms: 5 }
+    let capability = Capability::all();
+    Key { name: name(key), secret, previous: None, capability, revocable_tokens: false, created_ms: 5 }
 }
 
 fn app(app: &str, keys: &[&str]) -> App {
@@ -104,6 +105,7 @@ mod stored_form {
         rules[2].webhook_events = Some([WebhookEvent::CacheMiss].into_iter().collect());
         let mut full = app("1001", &["k1"]);
         full.keys[0].capability = capability.clone();
+        full.keys[0].revocable_tokens = true;
         full.enabled = false;
         full.pusher = PusherSettings {
             client_events: true,

@@ -35,7 +35,8 @@ fn registries(nodes: &Nodes) -> (Registry, Registry) {
 fn key(name: &str) -> Key {
     let secret = Secret::new("secret-of-a-key").unwrap();
     let name = KeyName::new(name).unwrap();
-    Key { name, secret, previous: None, capability: Capability::all(), created_ms: 5 }
+    let capability = Capability::all();
+    Key { name, secret, previous: None, capability, revocable_tokens: false, created_ms: 5 }
 }
 
 fn app_called(id: AppId) -> App {

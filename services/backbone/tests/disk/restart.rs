@@ -34,6 +34,7 @@ async fn what_users_created_is_there_and_what_processes_told_each_other_is_not()
         Bucket::Audit,
         Bucket::Usage,
         Bucket::Cluster,
+        Bucket::Revoked,
     ];
     assert_eq!(kept, durable.map(|bucket| (bucket, ONE)));
 }

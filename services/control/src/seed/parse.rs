@@ -110,8 +110,10 @@ fn key(
         Some(field) => capability(&field, report),
         None => Some(Capability::all()),
     };
+    let revocable_tokens = fields.flag("revocable_tokens", report).unwrap_or_default();
     fields.finish(report);
-    Some(Key { name: name?, secret: secret?, previous: None, capability: capability?, created_ms: 0 })
+    let (name, secret, capability) = (name?, secret?, capability?);
+    Some(Key { name, secret, previous: None, capability, revocable_tokens, created_ms: 0 })
 }
 
 fn capability(field: &Field<'_>, report: &mut Report<'_>) -> Option<Capability> {

@@ -115,6 +115,7 @@ pub(super) fn capability(key: &wire::Key) -> String {
     let mut parts: Vec<String> =
         resources.map(|(resource, words)| format!("{} on {resource}", words.operations.join(","))).collect();
     parts.sort();
+    parts.extend(key.revocable_tokens.then(|| "tokens can be revoked".to_owned()));
     parts.join("; ")
 }
 

@@ -69,12 +69,16 @@ pub(super) struct NewKey {
     /// What the key allows, as in {"chat:*": ["publish"]} [default: everything]
     #[arg(long, value_name = "JSON", value_parser = arguments::capability)]
     capability: Option<wire::Capability>,
+    /// Tokens that the key signs (Ably) can be revoked before they expire; they live for an hour at most, then
+    #[arg(long)]
+    revocable_tokens: bool,
 }
 
 impl NewKey {
     pub(super) fn message(self) -> Result<wire::NewKey, Failure> {
         let secret = arguments::secret(self.key_secret_file.as_deref())?;
-        Ok(wire::NewKey { name: self.key_name.unwrap_or_default(), secret, capability: self.capability })
+        let Self { key_name, capability, revocable_tokens, .. } = self;
+        Ok(wire::NewKey { name: key_name.unwrap_or_default(), secret, capability, revocable_tokens })
     }
 }
 

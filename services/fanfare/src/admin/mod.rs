@@ -21,7 +21,7 @@ mod doctor;
 mod exit;
 mod health;
 mod key;
-mod moment;
+pub(crate) mod moment;
 mod namespace;
 mod node;
 mod output;

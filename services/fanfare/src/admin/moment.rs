@@ -30,7 +30,7 @@ fn first_of_month(text: &str) -> Option<Date> {
 }
 
 /// A moment as people read it; `-` for none.
-pub(super) fn show(moment_ms: u64) -> String {
+pub(crate) fn show(moment_ms: u64) -> String {
     if moment_ms == 0 {
         return "-".to_owned();
     }

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeSet;
 
-use bytes::Bytes;
 use channels::{ChannelKind, ChannelName, ConnectionId, Limits, Message, Operation, Record, RecordKind};
 use serde::Deserialize;
 use serde_json::value::RawValue;

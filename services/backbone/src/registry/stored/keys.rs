@@ -24,6 +24,7 @@ pub(in crate::registry) fn key(key: &Key, seal: &Seal<'_>) -> StoredKey {
             .map(|previous| seal.seal(PREVIOUS, &[name], previous.secret.expose()))
             .unwrap_or_default(),
         previous_until_ms: previous.map_or(0, |previous| previous.until_ms),
+        revocable_tokens: key.revocable_tokens,
     }
 }
 
@@ -53,7 +54,8 @@ pub(in crate::registry) fn read_key(name: KeyName, stored: StoredKey, seal: &Sea
     };
     let secret = open(SECRET, stored.secret, &stored.sealed_secret)?;
     let capability = read_capability(stored.capability)?;
-    Ok(Key { secret, previous, capability, created_ms: stored.created_ms, name })
+    let StoredKey { created_ms, revocable_tokens, .. } = stored;
+    Ok(Key { secret, previous, capability, revocable_tokens, created_ms, name })
 }
 
 pub(super) fn read_capability(grants: Vec<Grant>) -> Result<Capability, Unreadable> {

@@ -63,6 +63,7 @@ async fn json_is_stable_and_named_as_in_the_proto() {
             "--webhook",
             &format!("@{}", hook.display()),
             "--key-name=app-key",
+            "--revocable-tokens",
             "--key-secret-file",
             secret.to_str().unwrap(),
             r#"--capability={"*": ["subscribe", "publish"]}"#,
@@ -74,6 +75,7 @@ async fn json_is_stable_and_named_as_in_the_proto() {
         "created_ms": 1,
         "revoked_ms": 0,
         "overlap_until_ms": 0,
+        "revocable_tokens": true,
     });
     let app = json!({
         "id": "1001",

@@ -60,7 +60,10 @@ async fn keys_are_rotated_and_their_secrets_saved() {
     let rotated = plane.json(&["key", "rotate", "1", "k", "--overlap=1h"]).await;
     assert_ne!(rotated["secret"], first.trim());
     assert!(rotated["key"]["overlap_until_ms"].as_u64().unwrap() > 0);
+    let revocable = plane.json(&["key", "create", "1", "--key-name=r", "--revocable-tokens"]).await;
+    assert_eq!(revocable["key"]["revocable_tokens"], true);
     let listed = plane.run(&["key", "list", "1"]).await.unwrap();
+    assert_eq!(listed.matches("tokens can be revoked").count(), 1, "{listed}");
     assert!(listed.contains("old secret good until ") && !listed.contains(rotated["secret"].as_str().unwrap()));
     let ended = plane.run(&["key", "rotate", "1", "k", "--overlap=0s"]).await.unwrap();
     assert!(ended.ends_with("the old secret is not good any more\n"), "{ended}");
