@@ -10,7 +10,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Each crate with the crates of ours that it may depend on.
-const ALLOWED: [(&str, &[&str]); 14] = [
+const ALLOWED: [(&str, &[&str]); 15] = [
     ("channels", &[]),
     ("proto", &[]),
     ("telemetry", &[]),
@@ -18,14 +18,16 @@ const ALLOWED: [(&str, &[&str]); 14] = [
     ("auth", &["channels"]),
     ("metering", &["channels"]),
     ("pusher", &["auth", "channels"]),
+    ("ably", &["auth", "channels", "metering"]),
     ("backbone", &["channels", "metering", "proto", "telemetry"]),
     ("agent", &["backbone", "channels", "metering", "proto", "telemetry"]),
     ("control", &["auth", "backbone", "channels", "metering", "proto", "telemetry"]),
-    ("edge", &["agent", "auth", "backbone", "channels", "metering", "proto", "pusher", "telemetry"]),
+    ("edge", &["ably", "agent", "auth", "backbone", "channels", "metering", "proto", "pusher", "telemetry"]),
     ("worker", &["agent", "auth", "backbone", "channels", "metering", "proto", "telemetry"]),
     (
         "fanfare",
         &[
+            "ably",
             "agent",
             "auth",
             "backbone",
@@ -54,7 +56,7 @@ const CONFINED: [(&str, &[&str]); 7] = [
 ];
 
 /// Crates that know no runtime, no clock and no socket.
-const PURE: [&str; 4] = ["channels", "auth", "metering", "pusher"];
+const PURE: [&str; 5] = ["channels", "auth", "metering", "pusher", "ably"];
 const RUNTIMES: [&str; 6] = ["tokio", "tokio-util", "hyper", "async-nats", "tonic", "futures-util"];
 
 /// What each workspace crate depends on, development dependencies left out.
