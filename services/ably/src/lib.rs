@@ -33,8 +33,8 @@ pub use identity::Identity;
 pub use name::{InvalidName, Name};
 pub use params::{Back, ChannelParams, Rewind};
 pub use serial::Serial;
-pub use version::Version;
 pub use session::{End, Input, Now, Output, Session, Settings};
+pub use version::Version;
 pub use wire::{Flags, Format, Modes};
 
 #[cfg(test)]

@@ -25,8 +25,8 @@ pub struct Config {
     /// How long a publish is retried before it is given up with an unknown outcome. Default 20 s: a leader election
     /// takes 4 to 9 s.
     pub publish_deadline: Duration,
-    /// How long an idempotency id is remembered. Default 60 s; must exceed `publish_deadline`, and costs about 230
-    /// bytes of server memory an id.
+    /// How long an idempotency id is remembered. Default 130 s: Ably's clients resume, and send again what was not
+    /// answered, for two minutes. Must exceed `publish_deadline`, and costs about 230 bytes of server memory an id.
     pub dedupe_window: Duration,
     /// Most publishes waiting for their acknowledgement; more wait. Default 4096.
     pub publishes_in_flight: usize,
@@ -62,7 +62,7 @@ impl Default for Config {
             persistent_messages: 100_000,
             persistent_window: Duration::from_secs(30 * 24 * 60 * 60),
             publish_deadline: Duration::from_secs(20),
-            dedupe_window: Duration::from_secs(60),
+            dedupe_window: Duration::from_secs(130),
             publishes_in_flight: 4096,
             attach_settle: Duration::from_millis(25),
             attach_buffer: 4096,

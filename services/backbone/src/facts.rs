@@ -1,5 +1,5 @@
 //! What edges tell each other through buckets: that they are alive, how many subscribe to each channel, who is present,
-//! and whose connections are to end. Keys and values stand here; who writes and who believes them is the edge's and the
+//! whose connections are to end, and which connections have moved. Keys and values stand here; who writes and who believes them is the edge's and the
 //! worker's matter.
 //!
 //! All parts of a key are ids or tokens that hold no dot.
@@ -91,7 +91,8 @@ impl Count {
     /// The value to store.
     pub fn encode(&self) -> Bytes {
         let channel = self.channel.as_str().to_owned();
-        let Parts { publishers, subscribers, presence_subscribers, presence_members, presence_connections } = self.parts;
+        let Parts { publishers, subscribers, presence_subscribers, presence_members, presence_connections } =
+            self.parts;
         let value = wire::Occupancy {
             version: VERSION,
             channel,
@@ -187,6 +188,58 @@ pub fn decode_terminate(value: Bytes) -> Option<(AppId, ClientId)> {
     Some((AppId::new(&value.app_id).ok()?, ClientId::new(&value.client_id).ok()?))
 }
 
+/// A connection that a client has resumed, and how often it has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resumed {
+    /// The app.
+    pub app: AppId,
+    /// The connection.
+    pub connection: ConnectionId,
+    /// Of its transports, this one counts: the greatest.
+    pub generation: u32,
+}
+
+impl Resumed {
+    /// Where the word on a connection stands in [`Bucket::Commands`](crate::Bucket).
+    pub fn key(app: &AppId, connection: &ConnectionId) -> String {
+        format!("resumed.{app}.{}", connection.token())
+    }
+
+    /// The value to store.
+    pub fn encode(&self) -> Bytes {
+        let (app_id, connection_id) = (self.app.as_str().to_owned(), self.connection.as_str().to_owned());
+        let value = wire::Resumed { version: VERSION, app_id, connection_id, generation: self.generation };
+        value.encode_to_vec().into()
+    }
+
+    /// Reads [`Self::encode`]; `None` for what this process does not understand.
+    pub fn decode(value: Bytes) -> Option<Self> {
+        let value = wire::Resumed::decode(value).ok().filter(|value| value.version == VERSION)?;
+        let (app, connection) = (AppId::new(&value.app_id).ok()?, ConnectionId::new(&value.connection_id).ok()?);
+        Some(Self { app, connection, generation: value.generation })
+    }
+}
+
+/// What an entry of [`Bucket::Commands`](crate::Bucket) tells all edges.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// To end the connections of a user.
+    Terminate(AppId, ClientId),
+    /// That a connection has another transport.
+    Resumed(Resumed),
+}
+
+impl Command {
+    /// Reads an entry; `None` for what this process does not understand.
+    pub fn of(entry: &Entry) -> Option<Self> {
+        match entry.key.split_once('.')?.0 {
+            "terminate" => decode_terminate(entry.value.clone()).map(|(app, user)| Self::Terminate(app, user)),
+            "resumed" => Resumed::decode(entry.value.clone()).map(Self::Resumed),
+            _ => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,5 +294,19 @@ mod tests {
         let (app, user) = (AppId::new("1001").unwrap(), ClientId::new("u.1").unwrap());
         assert_eq!(terminate_key(&app, &user), "terminate.1001.u=2E1");
         assert_eq!(decode_terminate(encode_terminate(&app, &user)), Some((app, user)));
+    }
+
+    #[test]
+    fn commands_are_told_apart() {
+        let (app, user) = (AppId::new("1001").unwrap(), ClientId::new("u.1").unwrap());
+        let entry = |key: String, value| Entry { key, value, revision: 1 };
+        let terminate = entry(terminate_key(&app, &user), encode_terminate(&app, &user));
+        assert_eq!(Command::of(&terminate), Some(Command::Terminate(app.clone(), user)));
+        let connection = ConnectionId::new("aB_-9").unwrap();
+        let resumed = Resumed { app, connection, generation: 7 };
+        let entry = entry(Resumed::key(&resumed.app, &resumed.connection), resumed.encode());
+        assert_eq!(entry.key, "resumed.1001.aB_-9");
+        assert_eq!(Command::of(&entry), Some(Command::Resumed(resumed)));
+        assert_eq!(Command::of(&Entry { key: "other.1".to_owned(), ..terminate }), None);
     }
 }

@@ -37,6 +37,8 @@ pub enum Bucket {
     Usage,
     /// What the control plane knows of the cluster as a whole, and what it has to remember for a while.
     Cluster,
+    /// Which tokens were revoked, until they would have expired.
+    Revoked,
 }
 
 /// How long the marker of a removed key stays, for watchers that are away at that moment.
@@ -48,7 +50,7 @@ const SHORT_MARKER_TTL: Duration = Duration::from_secs(2 * 60);
 
 impl Bucket {
     /// Every bucket.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Meta,
         Self::Apps,
         Self::Leases,
@@ -61,6 +63,7 @@ impl Bucket {
         Self::Audit,
         Self::Usage,
         Self::Cluster,
+        Self::Revoked,
     ];
 
     /// The bucket's name in the backbone.
@@ -78,6 +81,7 @@ impl Bucket {
             Self::Audit => "fanfare-audit",
             Self::Usage => "fanfare-usage",
             Self::Cluster => "fanfare-cluster",
+            Self::Revoked => "fanfare-revoked",
         }
     }
 
@@ -85,9 +89,14 @@ impl Bucket {
     /// tell each other.
     pub(crate) fn is_durable(self) -> bool {
         match self {
-            Self::Meta | Self::Apps | Self::DeadLetters | Self::Access | Self::Audit | Self::Usage | Self::Cluster => {
-                true
-            }
+            Self::Meta
+            | Self::Apps
+            | Self::DeadLetters
+            | Self::Access
+            | Self::Audit
+            | Self::Usage
+            | Self::Cluster
+            | Self::Revoked => true,
             Self::Leases | Self::Occupancy | Self::Roster | Self::Commands | Self::Announced => false,
         }
     }
@@ -102,7 +111,8 @@ impl Bucket {
             | Self::DeadLetters
             | Self::Audit
             | Self::Usage
-            | Self::Cluster => SHORT_MARKER_TTL,
+            | Self::Cluster
+            | Self::Revoked => SHORT_MARKER_TTL,
         }
     }
 }
@@ -220,7 +230,7 @@ impl Kv {
     }
 
     /// Sets a key that must not exist, for `ttl` (whole seconds, at least one); gives its revision.
-    pub(crate) async fn create_expiring(&self, key: &str, value: Bytes, ttl: Duration) -> Result<u64, KvError> {
+    pub async fn create_expiring(&self, key: &str, value: Bytes, ttl: Duration) -> Result<u64, KvError> {
         check(key)?;
         match self {
             Self::JetStream(kv) => kv.create_expiring(key, value, ttl).await,
@@ -230,13 +240,7 @@ impl Kv {
 
     /// Sets a key whose current revision must be `revision`, for `ttl` (whole seconds, at least one); gives the new
     /// revision.
-    pub(crate) async fn update_expiring(
-        &self,
-        key: &str,
-        value: Bytes,
-        revision: u64,
-        ttl: Duration,
-    ) -> Result<u64, KvError> {
+    pub async fn update_expiring(&self, key: &str, value: Bytes, revision: u64, ttl: Duration) -> Result<u64, KvError> {
         check(key)?;
         match self {
             Self::JetStream(kv) => kv.update_expiring(key, value, revision, ttl).await,

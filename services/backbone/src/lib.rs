@@ -30,6 +30,7 @@ pub mod memory;
 mod publish;
 mod queue;
 pub mod registry;
+pub mod revocations;
 pub mod schema;
 pub mod sealing;
 pub mod usage;

@@ -100,20 +100,21 @@ impl Publisher {
 
     /// Publishes after all earlier calls for the same channel. The place in line is taken by the call itself, not when
     /// the future is first polled; dropping the future gives it up.
-    pub fn publish(&self, publish: Publish) -> impl Future<Output = Result<Published, PublishError>> + use<'_> {
+    pub fn publish(&self, publish: Publish) -> impl Future<Output = Result<Published, PublishError>> + use<> {
         let (done, tail) = oneshot::channel::<()>();
         let mut tails = self.tails.lock();
         // A tail whose publish is done holds nobody back.
         tails.retain(|_, tail| matches!(tail.try_recv(), Err(oneshot::error::TryRecvError::Empty)));
         let previous = tails.insert((publish.app.clone(), publish.channel.clone()), tail);
         drop(tails);
+        let backbone = self.backbone.clone();
         async move {
             // Dropped, never sent into: it tells the next in line even if this future is dropped half-way.
             let _done = done;
             if let Some(previous) = previous {
                 let _closed = previous.await;
             }
-            self.backbone.publish(publish).await
+            backbone.publish(publish).await
         }
     }
 }

@@ -37,6 +37,10 @@ const PREFIX_BYTES: usize = HEADER_BYTES + NONCE_LEN;
 /// What the keys for separate uses are derived with. Another use gets another label.
 const SALT: &[u8] = b"fanfare cluster key v1";
 const SEALING: &[u8] = b"sealing";
+const CONNECTIONS: &[u8] = b"connection keys";
+
+/// Bytes of the code that authenticates a connection key.
+pub const CONNECTION_CODE_BYTES: usize = 16;
 
 /// What a node token is the authentication code of.
 const NODE_TOKEN: &[u8] = b"fanfare node token v1";
@@ -50,6 +54,7 @@ pub struct ClusterKeys {
 struct ClusterKey {
     id: ClusterKeyId,
     sealing: LessSafeKey,
+    connections: hmac::Key,
     node_token: String,
 }
 
@@ -152,6 +157,18 @@ impl ClusterKeys {
         self.keys.iter().fold(Choice::from(0), |any, key| any | matches(key)).into()
     }
 
+    /// The code by which every node of the cluster knows that one of them gave `key` to a client, to resume its connection
+    /// with.
+    pub fn authenticate_connection(&self, key: &[u8]) -> [u8; CONNECTION_CODE_BYTES] {
+        connection_code(&self.first().connections, key)
+    }
+
+    /// Whether `code` is that of `key`, by any of the keys. Takes the same time for every wrong one.
+    pub fn is_of_connection(&self, key: &[u8], code: &[u8]) -> bool {
+        let matches = |known: &ClusterKey| connection_code(&known.connections, key).ct_eq(code);
+        self.keys.iter().fold(Choice::from(0), |any, known| any | matches(known)).into()
+    }
+
     fn first(&self) -> &ClusterKey {
         self.keys.first().expect("there is always one")
     }
@@ -163,13 +180,20 @@ impl ClusterKey {
         let id = *hash.as_ref().first_chunk().expect("a hash of 32 bytes");
         let derived = hkdf::Salt::new(hkdf::HKDF_SHA256, SALT).extract(secret);
         let sealing = derived.expand(&[SEALING], &AES_256_GCM).expect("as long as a hash");
+        let connections = derived.expand(&[CONNECTIONS], hmac::HMAC_SHA256).expect("as long as a hash");
         let token = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), NODE_TOKEN);
         Self {
             id: ClusterKeyId(id),
             sealing: LessSafeKey::new(UnboundKey::from(sealing)),
+            connections: connections.into(),
             node_token: format!("node_{}", hex::encode(token.as_ref())),
         }
     }
+}
+
+fn connection_code(with: &hmac::Key, key: &[u8]) -> [u8; CONNECTION_CODE_BYTES] {
+    let code = hmac::sign(with, key);
+    *code.as_ref().first_chunk().expect("a code of 32 bytes")
 }
 
 /// Which key sealed it.
@@ -308,6 +332,16 @@ mod tests {
         assert!(one.is_node_token(both.node_token()));
         assert!(!one.is_node_token(two.node_token()) && !one.is_node_token("") && !one.is_node_token("node_"));
         assert!(one.node_token().starts_with("node_") && one.node_token().len() == 69);
+    }
+
+    #[test]
+    fn a_connection_key_is_known_to_all_who_know_the_cluster_key() {
+        let (one, two, both) = (keys(ONE), keys(TWO), keys(&format!("{ONE} {TWO}")));
+        let of = |keys: &ClusterKeys| keys.authenticate_connection(b"key");
+        assert!(both.is_of_connection(b"key", &of(&one)) && both.is_of_connection(b"key", &of(&two)));
+        assert!(one.is_of_connection(b"key", &of(&both)));
+        assert!(!one.is_of_connection(b"key", &of(&two)) && !one.is_of_connection(b"kez", &of(&one)));
+        assert!(!one.is_of_connection(b"key", &of(&one)[1..]) && !one.is_of_connection(b"key", b""));
     }
 
     #[test]

@@ -230,8 +230,11 @@ impl Roster {
         // First who has come: a user that only moved to another edge was never away.
         for entry in entries {
             if self.newest(&entry.edge, &entry.member).is_none_or(|known| known < entry.sequence) {
-                let action =
-                    if self.members.contains_key(&entry.member) { PresenceAction::Update } else { PresenceAction::Enter };
+                let action = if self.members.contains_key(&entry.member) {
+                    PresenceAction::Update
+                } else {
+                    PresenceAction::Enter
+                };
                 self.put(entry, action, &mut changed);
             }
         }
@@ -275,6 +278,17 @@ impl Roster {
     /// Whether an edge other than `edge` holds `member`, too.
     pub fn is_held_beside(&self, edge: &EdgeId, member: &Member) -> bool {
         self.members.get(member).is_some_and(|present| present.holders.iter().any(|(holder, _)| holder != edge))
+    }
+
+    /// Whether an edge other than `edge` has come to hold `member` after `sequence`: its connection has moved there.
+    pub fn is_held_later(&self, edge: &EdgeId, member: &Member, sequence: u64) -> bool {
+        let later = |(holder, since): &(EdgeId, u64)| holder != edge && *since > sequence;
+        self.members.get(member).is_some_and(|present| present.holders.iter().any(later))
+    }
+
+    /// Whether `edge` holds `member`.
+    pub fn is_held_by(&self, edge: &EdgeId, member: &Member) -> bool {
+        self.members.get(member).is_some_and(|present| present.holders.iter().any(|(holder, _)| holder == edge))
     }
 
     /// The sequence of the newest that says that `member` is there, if it is.

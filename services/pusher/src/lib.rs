@@ -18,7 +18,8 @@ pub mod xhr;
 pub use codes::{Class, CloseCode, ErrorCode};
 pub use encode::encode_record;
 pub use frame::{
-    cache_miss, gap, member_added, member_data, member_removed, presence_succeeded, subscription_count, watchlist_events,
+    cache_miss, gap, member_added, member_data, member_removed, presence_succeeded, subscription_count,
+    watchlist_events,
 };
 pub use handshake::{Handshake, ProtocolVersion, Refused, Rejection, parse_handshake, select_subprotocol};
 pub use name::{InvalidName, parse_channel_name};

@@ -99,6 +99,8 @@ fn methods(path: &str) -> Result<Methods, ErrorInfo> {
             })
         }
         ["channels", name, "presence"] => get(Route::Presence { channel: decode(name)? }),
+        // As ably-java calls it.
+        ["channels", name, "history"] => get(Route::History { channel: decode(name)? }),
         ["channels", name, "presence", "history"] => get(Route::PresenceHistory { channel: decode(name)? }),
         ["channels", _, "messages", serial]
         | ["channels", _, "messages", serial, "versions" | "annotations" | "client-summary"]
@@ -143,6 +145,7 @@ mod tests {
             ("GET /channels/a%2Fb%20c%2541/messages", Route::History { channel: channel() }),
             ("POST /channels/a%2fb%20c%2541/messages", Route::Publish { channel: channel() }),
             ("GET /channels/a%2Fb%20c%2541/presence", Route::Presence { channel: channel() }),
+            ("GET /channels/a%2Fb%20c%2541/history", Route::History { channel: channel() }),
             ("GET /channels/a%2Fb%20c%2541/presence/history", Route::PresenceHistory { channel: channel() }),
             ("GET /channels/a+b", Route::Channel { channel: "a+b".to_owned() }),
             ("GET /channels/%5Bmeta%5Dlog/messages", Route::History { channel: "[meta]log".to_owned() }),

@@ -183,8 +183,12 @@ fn a_member_that_moves_to_another_edge_was_never_away() {
     let ann = member("c", "ann");
     let hold = PresenceChange { quiet: true, ..enter(2, 2) };
     assert!(!roster.is_held_beside(&edge(1), &ann));
+    assert!(roster.is_held_by(&edge(1), &ann) && !roster.is_held_by(&edge(2), &ann));
     assert_eq!(roster.apply(&hold, ann.clone(), said("1")), RosterChange::default());
     assert!(roster.is_held_beside(&edge(1), &ann));
+    let latest = roster.sequence(&ann).unwrap();
+    assert!(roster.is_held_later(&edge(1), &ann, latest - 1) && !roster.is_held_later(&edge(1), &ann, latest));
+    assert!(!roster.is_held_later(&edge(2), &ann, latest - 1), "it is itself");
     let release = PresenceChange { quiet: true, ..leave(1, 3) };
     assert_eq!(roster.apply(&release, ann.clone(), said("")), RosterChange::default());
     assert_eq!(roster.edges(), [&edge(2)].into_iter().collect());

@@ -28,7 +28,8 @@ fn record(kind: RecordKind, names: &[&str]) -> Arc<Record> {
 }
 
 fn presence() -> Arc<Record> {
-    let change = PresenceChange { edge: EdgeId::from_random(1), sequence: 1, action: PresenceAction::Enter, quiet: false };
+    let change =
+        PresenceChange { edge: EdgeId::from_random(1), sequence: 1, action: PresenceAction::Enter, quiet: false };
     let mut record = Arc::unwrap_or_clone(record(RecordKind::Presence(change), &["x"]));
     record.connection = Some(ConnectionId::new("1.2").unwrap());
     record.client = Some(ClientId::new("u").unwrap());
