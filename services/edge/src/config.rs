@@ -58,6 +58,9 @@ pub struct Config {
     /// Silence after which a client of the HTTP fallback gets a heartbeat. Default 25 s: proxies close silent answers after
     /// 30 s and more, and pusher-js gives up 30 s after it asked for a sign of life.
     pub xhr_heartbeat: Duration,
+    /// How often an event stream gets a sign of life while it is silent. Default 10 s, at most 15 s: readers take one that
+    /// is silent for longer for dead.
+    pub sse_keep_alive: Duration,
     /// How long a client of the HTTP fallback may take from one receiving request to the next. Default 5 s.
     pub xhr_grace: Duration,
     /// How long, after the order to stop, new clients are still answered while load balancers take notice. Default
@@ -76,6 +79,15 @@ pub struct Config {
     /// How long the members of a connection that was closed to drain the node stay, so that they can come back elsewhere.
     /// Default 15 s.
     pub presence_handover: Duration,
+    /// How long Ably clients are told that their connection can be resumed after it was lost. Default 2 min, as Ably's.
+    /// The messages of a channel can be had for as long as its namespace keeps them, whatever this says.
+    pub ably_connection_state_ttl: Duration,
+    /// Longest silence towards an Ably client. Default 15 s, as Ably's: a client that hears nothing for 10 s more takes the
+    /// connection for lost.
+    pub ably_max_idle_interval: Duration,
+    /// How long a presence member of the Ably protocol stays when its connection was lost without a word. Default 15 s, as
+    /// Ably's.
+    pub ably_presence_grace: Duration,
     /// TLS on the listener; without it, plain text.
     pub tls: Option<TlsConfig>,
 }
@@ -119,6 +131,7 @@ impl Default for Config {
             pong_timeout: Duration::from_secs(30),
             close_timeout: Duration::from_secs(5),
             xhr_heartbeat: Duration::from_secs(25),
+            sse_keep_alive: Duration::from_secs(10),
             xhr_grace: Duration::from_secs(5),
             drain_grace: Duration::from_secs(10),
             drain_duration: Duration::from_secs(60),
@@ -126,6 +139,9 @@ impl Default for Config {
             lease_ttl: Duration::from_secs(15),
             presence_grace: Duration::from_secs(3),
             presence_handover: Duration::from_secs(15),
+            ably_connection_state_ttl: Duration::from_secs(120),
+            ably_max_idle_interval: Duration::from_secs(15),
+            ably_presence_grace: Duration::from_secs(15),
             tls: None,
         }
     }
@@ -157,6 +173,10 @@ impl Config {
             "activity timeout must be at least 1 second: clients are told whole seconds".to_owned(),
         );
         check(self.lease_ttl >= Duration::from_secs(2), "lease ttl must be at least 2 seconds".to_owned());
+        check(
+            self.ably_max_idle_interval >= Duration::from_secs(1),
+            "ably max idle interval must be at least 1 second: deadlines are looked at once a second".to_owned(),
+        );
         let not_zero = [
             ("handshake timeout", self.handshake_timeout),
             ("keep alive timeout", self.keep_alive_timeout),
@@ -165,8 +185,10 @@ impl Config {
             ("pong timeout", self.pong_timeout),
             ("close timeout", self.close_timeout),
             ("xhr heartbeat", self.xhr_heartbeat),
+            ("sse keep alive", self.sse_keep_alive),
             ("xhr grace", self.xhr_grace),
             ("occupancy interval", self.occupancy_interval),
+            ("ably connection state ttl", self.ably_connection_state_ttl),
         ];
         let other = [
             ("detach linger", self.detach_linger),
@@ -174,6 +196,8 @@ impl Config {
             ("drain grace", self.drain_grace),
             ("drain duration", self.drain_duration),
             ("lease ttl", self.lease_ttl),
+            ("ably max idle interval", self.ably_max_idle_interval),
+            ("ably presence grace", self.ably_presence_grace),
         ];
         let reload = self.tls.iter().map(|tls| ("tls reload interval", tls.reload_interval));
         for (name, value) in not_zero.into_iter().chain(reload.clone()) {

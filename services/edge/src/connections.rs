@@ -15,7 +15,7 @@ use rand::seq::SliceRandom as _;
 use slab::Slab;
 
 use crate::clock;
-use crate::metrics::Transport;
+use crate::metrics::{Protocol, Transport};
 use crate::queue::{Ending, Queue};
 
 /// Parts of the table, so that those who come and go seldom wait for each other or for the sweeper.
@@ -49,6 +49,8 @@ pub(crate) struct Peer {
 /// small.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
+    /// What it speaks.
+    pub(crate) protocol: Protocol,
     /// The key it connected with.
     pub(crate) key: KeyName,
     /// What carries the connection.
@@ -61,9 +63,9 @@ pub(crate) struct Client {
 
 impl Client {
     /// One that has connected just now from `address`, which is its own or a proxy's.
-    pub(crate) fn new(key: KeyName, transport: Transport, address: SocketAddr) -> Self {
+    pub(crate) fn new(protocol: Protocol, key: KeyName, transport: Transport, address: SocketAddr) -> Self {
         let connected = u32::try_from(clock::unix_seconds()).unwrap_or(u32::MAX);
-        Self { key, transport, ip: address.ip().to_canonical(), port: address.port(), connected }
+        Self { protocol, key, transport, ip: address.ip().to_canonical(), port: address.port(), connected }
     }
 
     /// Where it comes from, as far as this node sees.
@@ -365,13 +367,16 @@ mod tests {
     /// There is one for each connection, of which a node holds a hundred thousand and more.
     #[test]
     fn a_peer_is_small() {
-        assert!(size_of::<Peer>() <= 232, "{} bytes", size_of::<Peer>());
+        assert!(size_of::<Peer>() <= 240, "{} bytes", size_of::<Peer>());
         assert!(size_of::<crate::queue::Frame>() <= 48, "{} bytes", size_of::<crate::queue::Frame>());
     }
 
     #[test]
     fn a_client_shows_its_own_address() {
-        let at = |address: &str| Client::new(fixtures::client().key, Transport::WebSocket, address.parse().unwrap());
+        let at = |address: &str| {
+            let Client { protocol, key, transport, .. } = fixtures::client();
+            Client::new(protocol, key, transport, address.parse().unwrap())
+        };
         assert_eq!(at("[::ffff:192.0.2.7]:80").address().to_string(), "192.0.2.7:80");
         assert_eq!(at("[2001:db8::7]:80").address().to_string(), "[2001:db8::7]:80");
     }

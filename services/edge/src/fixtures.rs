@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::connections::Client;
 use crate::hub::Parts;
 use crate::membership::Membership;
-use crate::metrics::{Metrics, Transport};
+use crate::metrics::{Metrics, Protocol, Transport};
 use crate::webhooks::Webhooks;
 
 /// An app with one key, client events, and an ephemeral namespace `tick-`.
@@ -25,6 +25,7 @@ pub(crate) fn app() -> App {
         secret: Secret::new("app-secret").unwrap(),
         previous: None,
         capability: Capability::all(),
+        revocable_tokens: false,
         created_ms: 1,
     };
     App {
@@ -48,7 +49,7 @@ pub(crate) fn meter(app: &App) -> Arc<AppMeter> {
 /// Who connects with that app's key.
 pub(crate) fn client() -> Client {
     let key = app().keys.remove(0).name;
-    Client::new(key, Transport::WebSocket, "192.0.2.1:1234".parse().unwrap())
+    Client::new(Protocol::Pusher, key, Transport::WebSocket, "192.0.2.1:1234".parse().unwrap())
 }
 
 /// A backbone in this process with one registered app, and its live copy.
@@ -56,6 +57,7 @@ pub(crate) struct World {
     pub(crate) backbone: Backbone,
     pub(crate) registry: Registry,
     pub(crate) apps: Apps,
+    pub(crate) keys: Arc<ClusterKeys>,
     /// Ends what keeps `apps` current.
     pub(crate) stop: CancellationToken,
 }
@@ -67,13 +69,14 @@ impl World {
 
     pub(crate) async fn over(config: &backbone::Config, app: App) -> Self {
         let backbone = Backbone::memory(config);
-        let registry = Registry::new(&backbone, Arc::new(ClusterKeys::generate()));
+        let keys = Arc::new(ClusterKeys::generate());
+        let registry = Registry::new(&backbone, Arc::clone(&keys));
         registry.create(app, 1).await.unwrap();
         let apps = Apps::watch(registry.clone());
         let stop = CancellationToken::new();
         tokio::spawn(apps.run(stop.clone()));
         apps.ready().await;
-        Self { backbone, registry, apps, stop }
+        Self { backbone, registry, apps, keys, stop }
     }
 
     /// What a hub needs, as one edge with leases of `lease_ttl` has it.

@@ -17,9 +17,6 @@ use crate::connections::Peer;
 use crate::queue::Ending;
 use crate::server::Shared;
 
-/// What this node serves.
-const PROTOCOL: &str = "pusher";
-
 /// Most channels that are told of one connection.
 const MAX_CHANNELS: usize = 1000;
 
@@ -141,7 +138,7 @@ fn shown(peer: &Peer, channels: Vec<ChannelName>) -> wire::Connection {
     wire::Connection {
         id: peer.id.as_str().to_owned(),
         node: String::new(),
-        protocol: PROTOCOL.to_owned(),
+        protocol: peer.client.protocol.name().to_owned(),
         transport: peer.client.transport.name().to_owned(),
         key: peer.client.key.as_str().to_owned(),
         user_id: peer.user().map(|user| user.as_str().to_owned()).unwrap_or_default(),

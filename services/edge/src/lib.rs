@@ -5,6 +5,7 @@
 //! decided by the `pusher` crate, who may by `auth`, order and history by `backbone`. Deliberately does not know how apps
 //! are stored or administered: it serves from the snapshot it is given.
 
+mod authentication;
 mod clock;
 mod config;
 mod connection;
@@ -15,10 +16,14 @@ mod host;
 mod http;
 mod hub;
 mod membership;
+mod meta;
 mod metrics;
 mod news;
 mod occupancy;
+mod orders;
 mod queue;
+mod resume;
+mod revocations;
 mod server;
 mod stream;
 mod tail;

@@ -7,9 +7,7 @@ use telemetry::metrics as catalogue;
 use telemetry::{Counter, Gauge, Histogram};
 
 /// Close codes of WebSocket itself that a connection can end with.
-const WEBSOCKET_CODES: [u16; 13] = [1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013];
-
-const PUSHER: &str = "pusher";
+const WEBSOCKET_CODES: [u32; 13] = [1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013];
 
 /// Why a client was turned away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,12 +15,43 @@ pub(crate) enum Refusal {
     AppDisabled,
     BadRequest,
     ConnectionLimit,
+    Credentials,
     Draining,
     HandshakeTimeout,
     Origin,
     Quota,
     Tls,
+    Unavailable,
     UnknownApp,
+}
+
+/// What a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Pusher,
+    Ably,
+}
+
+impl Protocol {
+    /// Its name, in metrics and for operators.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Pusher => "pusher",
+            Self::Ably => "ably",
+        }
+    }
+
+    /// What its connections can end with: its own codes, and WebSocket's.
+    fn close_codes(self) -> Vec<u32> {
+        let own: Vec<u32> = match self {
+            Self::Pusher => CloseCode::ALL.iter().map(|code| code.number().into()).collect(),
+            Self::Ably => ably::Code::ALL.iter().map(|code| code.number()).collect(),
+        };
+        let mut codes: Vec<u32> = own.into_iter().chain(WEBSOCKET_CODES).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        codes
+    }
 }
 
 /// What carries a connection.
@@ -31,11 +60,12 @@ pub(crate) enum Transport {
     WebSocket,
     XhrStreaming,
     XhrPolling,
+    Sse,
 }
 
 impl Transport {
     /// Every transport.
-    const ALL: [Self; 3] = [Self::WebSocket, Self::XhrStreaming, Self::XhrPolling];
+    const ALL: [Self; 4] = [Self::WebSocket, Self::XhrStreaming, Self::XhrPolling, Self::Sse];
 
     /// Its name, in metrics and for operators.
     pub(crate) fn name(self) -> &'static str {
@@ -43,6 +73,7 @@ impl Transport {
             Self::WebSocket => "websocket",
             Self::XhrStreaming => "xhr_streaming",
             Self::XhrPolling => "xhr_polling",
+            Self::Sse => "sse",
         }
     }
 }
@@ -140,16 +171,55 @@ impl Publishes {
     }
 }
 
+/// What is counted of the connections of one protocol.
+#[derive(Debug)]
+pub(crate) struct OfProtocol {
+    /// In the order of [`Transport::ALL`].
+    connections: [Gauge; Transport::ALL.len()],
+    pub(crate) opened: Counter,
+    closed: Vec<(u32, Counter)>,
+    closed_other: Counter,
+    closed_none: Counter,
+    pub(crate) handshake_seconds: Histogram,
+    pub(crate) messages_sent: Counter,
+    pub(crate) sent_bytes: Counter,
+}
+
+impl OfProtocol {
+    fn new(protocol: Protocol) -> Self {
+        let name = protocol.name();
+        let closed = |label: &str| catalogue::CONNECTIONS_CLOSED.with([name, label]);
+        Self {
+            connections: Transport::ALL.map(|transport| catalogue::CONNECTIONS.with([name, transport.name()])),
+            opened: catalogue::CONNECTIONS_OPENED.with([name]),
+            closed: protocol.close_codes().into_iter().map(|code| (code, closed(&code.to_string()))).collect(),
+            closed_other: closed("other"),
+            closed_none: closed("none"),
+            handshake_seconds: catalogue::CONNECTION_HANDSHAKE_SECONDS.with([name]),
+            messages_sent: catalogue::MESSAGES_SENT.with([name]),
+            sent_bytes: catalogue::SENT_BYTES.with([name]),
+        }
+    }
+
+    /// The gauge of connections over `transport`.
+    pub(crate) fn connections(&self, transport: Transport) -> &Gauge {
+        &self.connections[transport as usize]
+    }
+
+    /// The counter of connections that ended with `code`. Codes that only clients make up share one.
+    pub(crate) fn closed(&self, code: Option<u32>) -> &Counter {
+        let Some(code) = code else { return &self.closed_none };
+        let found = self.closed.binary_search_by_key(&code, |(code, _)| *code);
+        found.map_or(&self.closed_other, |index| &self.closed[index].1)
+    }
+}
+
 /// Every handle of the edge.
 #[derive(Debug)]
 pub(crate) struct Metrics {
-    connections: [Gauge; 3],
-    pub(crate) opened: Counter,
-    closed: Vec<(u16, Counter)>,
-    closed_other: Counter,
-    closed_none: Counter,
-    refused: [Counter; 9],
-    pub(crate) handshake_seconds: Histogram,
+    pusher: OfProtocol,
+    ably: OfProtocol,
+    refused: [Counter; 11],
     pub(crate) subscriptions: ByKind,
     pub(crate) channels: ByKind,
     pub(crate) subscribed: Counter,
@@ -159,13 +229,13 @@ pub(crate) struct Metrics {
     subscribe_unauthorized: Counter,
     pub(crate) http: Publishes,
     pub(crate) client_events: Publishes,
+    pub(crate) ably_realtime: Publishes,
+    pub(crate) ably_rest: Publishes,
     pub(crate) delivery_backbone: Histogram,
     pub(crate) delivery_fanout: Histogram,
     pub(crate) delivery_queue: Histogram,
     pub(crate) delivery_total: Histogram,
     pub(crate) fanout_size: Histogram,
-    pub(crate) messages_sent: Counter,
-    pub(crate) sent_bytes: Counter,
     pub(crate) send_queue_bytes: Gauge,
     pub(crate) slow_consumers: Counter,
     pub(crate) coalesced: Counter,
@@ -184,10 +254,6 @@ pub(crate) struct Metrics {
 impl Metrics {
     /// Takes all handles. A recorder installed later gets nothing from them.
     pub(crate) fn new() -> Self {
-        let closed = |label: &str| catalogue::CONNECTIONS_CLOSED.with([PUSHER, label]);
-        let mut codes: Vec<u16> = CloseCode::ALL.iter().map(|code| code.number()).chain(WEBSOCKET_CODES).collect();
-        codes.sort_unstable();
-        codes.dedup();
         let refused = |reason| catalogue::CONNECTIONS_REFUSED.with([reason]);
         let by_kind = |family: &telemetry::GaugeFamily<1>| ByKind {
             public: family.with(["public"]),
@@ -198,23 +264,21 @@ impl Metrics {
         let hop = |hop| catalogue::DELIVERY_SECONDS.with([hop]);
         let discarded = |reason| catalogue::DISCARDED.with([reason, "false"]);
         Self {
-            connections: Transport::ALL.map(|transport| catalogue::CONNECTIONS.with([PUSHER, transport.name()])),
-            opened: catalogue::CONNECTIONS_OPENED.with([PUSHER]),
-            closed: codes.into_iter().map(|code| (code, closed(&code.to_string()))).collect(),
-            closed_other: closed("other"),
-            closed_none: closed("none"),
+            pusher: OfProtocol::new(Protocol::Pusher),
+            ably: OfProtocol::new(Protocol::Ably),
             refused: [
                 refused("app_disabled"),
                 refused("bad_request"),
                 refused("connection_limit"),
+                refused("credentials"),
                 refused("draining"),
                 refused("handshake_timeout"),
                 refused("origin"),
                 refused("quota"),
                 refused("tls"),
+                refused("unavailable"),
                 refused("unknown_app"),
             ],
-            handshake_seconds: catalogue::CONNECTION_HANDSHAKE_SECONDS.with([PUSHER]),
             subscriptions: by_kind(&catalogue::SUBSCRIPTIONS),
             channels: by_kind(&catalogue::CHANNELS),
             subscribed: catalogue::SUBSCRIBE.with(["subscribed"]),
@@ -224,13 +288,13 @@ impl Metrics {
             subscribe_unauthorized: catalogue::SUBSCRIBE.with(["unauthorized"]),
             http: Publishes::new("http"),
             client_events: Publishes::new("client_event"),
+            ably_realtime: Publishes::new("ably_realtime"),
+            ably_rest: Publishes::new("ably_rest"),
             delivery_backbone: hop("backbone"),
             delivery_fanout: hop("fanout"),
             delivery_queue: hop("queue"),
             delivery_total: hop("total"),
             fanout_size: catalogue::FANOUT_SIZE.handle(),
-            messages_sent: catalogue::MESSAGES_SENT.with([PUSHER]),
-            sent_bytes: catalogue::SENT_BYTES.with([PUSHER]),
             send_queue_bytes: catalogue::SEND_QUEUE_BYTES.handle(),
             slow_consumers: catalogue::SLOW_CONSUMERS.with(["disconnected"]),
             coalesced: catalogue::SLOW_CONSUMERS.with(["coalesced"]),
@@ -246,20 +310,12 @@ impl Metrics {
         }
     }
 
-    /// The gauge of connections over `transport`.
-    pub(crate) fn connections(&self, transport: Transport) -> &Gauge {
-        &self.connections[match transport {
-            Transport::WebSocket => 0,
-            Transport::XhrStreaming => 1,
-            Transport::XhrPolling => 2,
-        }]
-    }
-
-    /// The counter of connections that ended with `code`. Codes that only clients make up share one.
-    pub(crate) fn closed(&self, code: Option<u16>) -> &Counter {
-        let Some(code) = code else { return &self.closed_none };
-        let found = self.closed.binary_search_by_key(&code, |(code, _)| *code);
-        found.map_or(&self.closed_other, |index| &self.closed[index].1)
+    /// What is counted of the connections of `protocol`.
+    pub(crate) fn of(&self, protocol: Protocol) -> &OfProtocol {
+        match protocol {
+            Protocol::Pusher => &self.pusher,
+            Protocol::Ably => &self.ably,
+        }
     }
 
     /// Counts what a session denied its client.
@@ -280,6 +336,26 @@ impl Metrics {
         result.increment(1);
     }
 
+    /// Counts what an Ably session denied its client.
+    pub(crate) fn deny_ably(&self, denied: ably::session::Denied) {
+        use ably::session::{Cause, Denied};
+        let publish = |result| self.ably_realtime.result(result);
+        let result = match denied {
+            Denied::Attach(Cause::Invalid | Cause::TooLarge) => &self.subscribe_invalid,
+            Denied::Attach(Cause::Unauthorized) => &self.subscribe_unauthorized,
+            Denied::Attach(Cause::OverLimit | Cause::OverQuota) => &self.subscribe_over_limit,
+            Denied::Attach(Cause::Failed) => &self.subscribe_unavailable,
+            Denied::Publish(Cause::Invalid) => publish(PublishResult::Invalid),
+            Denied::Publish(Cause::TooLarge) => publish(PublishResult::TooLarge),
+            Denied::Publish(Cause::Unauthorized) => publish(PublishResult::Unauthorized),
+            Denied::Publish(Cause::OverLimit | Cause::OverQuota) => publish(PublishResult::OverLimit),
+            Denied::Publish(Cause::Failed) => publish(PublishResult::Unavailable),
+            // What members do is not counted among publishes when it is done either.
+            Denied::Presence(_) => return,
+        };
+        result.increment(1);
+    }
+
     /// Counts what a quota of an app refused.
     pub(crate) fn over_quota(&self, kind: QuotaKind) {
         self.quota[kind as usize].increment(1);
@@ -291,12 +367,14 @@ impl Metrics {
             Refusal::AppDisabled => 0,
             Refusal::BadRequest => 1,
             Refusal::ConnectionLimit => 2,
-            Refusal::Draining => 3,
-            Refusal::HandshakeTimeout => 4,
-            Refusal::Origin => 5,
-            Refusal::Quota => 6,
-            Refusal::Tls => 7,
-            Refusal::UnknownApp => 8,
+            Refusal::Credentials => 3,
+            Refusal::Draining => 4,
+            Refusal::HandshakeTimeout => 5,
+            Refusal::Origin => 6,
+            Refusal::Quota => 7,
+            Refusal::Tls => 8,
+            Refusal::Unavailable => 9,
+            Refusal::UnknownApp => 10,
         };
         self.refused[index].increment(1);
     }

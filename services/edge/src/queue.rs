@@ -4,14 +4,16 @@
 //! frames say.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use bytes::Bytes;
 use channels::ChannelName;
 use parking_lot::Mutex;
 
+use crate::hub::Event;
 use crate::websocket::frame;
 
 /// The part of the limit that is handed to the connection at a time: what it has taken newer frames cannot replace.
@@ -43,6 +45,11 @@ impl Frame {
     fn replaceable(&self) -> Option<&ChannelName> {
         self.tag.as_ref()?.replaceable.as_ref()
     }
+
+    /// What it tells a stream of events, which has no other frames.
+    pub(crate) fn event(&self) -> Option<&Arc<Event>> {
+        self.tag.as_ref()?.event.as_ref()
+    }
 }
 
 /// What is special about a frame. Behind a pointer: most are nothing special.
@@ -52,6 +59,8 @@ pub(crate) struct Tag {
     pub(crate) timing: Option<Timing>,
     /// The channel whose newer events may replace it when the queue is full.
     pub(crate) replaceable: Option<ChannelName>,
+    /// What it is to a stream of events; its bytes are only what it costs then.
+    pub(crate) event: Option<Arc<Event>>,
 }
 
 /// When a measured delivery began.
@@ -76,6 +85,8 @@ pub(crate) enum Ending {
     Draining,
     /// The app has ended all connections of the user that this one is signed in as.
     Terminated,
+    /// A newer transport has taken the connection over. Only where connections outlive their transports.
+    Superseded,
     /// An operator has closed it; with `for_good`, its client is not to come back.
     Closed { for_good: bool },
 }
@@ -100,6 +111,9 @@ pub(crate) struct Aside {
     pub(crate) refused: Vec<(ChannelName, usize)>,
     /// How many messages of which channels newer ones have replaced.
     pub(crate) replaced: BTreeMap<ChannelName, u64>,
+    /// Channels, as the connection called them, that this node had to detach, and its places in them. It has been sent
+    /// word.
+    pub(crate) detached: Vec<(Arc<str>, usize)>,
 }
 
 /// Frames that wait for one connection, in order. Pushing never waits. When the queue is full, of the replaceable frames of
@@ -131,7 +145,14 @@ struct State {
     /// Of the connection's task, while it waits. Taken by the first who wakes it, so that the rest of a burst costs
     /// no wake-up.
     waker: Option<Waker>,
+    /// Of those who wait for [`Queue::room`]. Behind a pointer: there is seldom one.
+    #[expect(clippy::box_collection, reason = "there is a queue for each connection, so it is small")]
+    behind: Option<Box<Vec<Waker>>>,
 }
+
+/// The part of the limit, in quarters, that a backlog fills, so that what is live has room, too; and the part that is left
+/// of it when more of the backlog is due.
+const BACKLOG: (usize, usize) = (3, 1);
 
 impl Queue {
     /// An empty queue for `limit` bytes.
@@ -155,7 +176,43 @@ impl Queue {
             state.dropped += waiting.iter().map(|frame| u64::from(frame.messages)).sum::<u64>();
             state.bytes -= state.waiting;
             state.waiting = 0;
+            state.wake_behind();
         }
+        wake(state);
+    }
+
+    /// Whether so many bytes of a backlog may be pushed now.
+    pub(crate) fn fits(&self, bytes: usize) -> bool {
+        let state = self.state.lock();
+        state.bytes == 0 || state.bytes + bytes <= self.limit / 4 * BACKLOG.0
+    }
+
+    /// Waits until there is room for a backlog, or nothing is taken any more.
+    pub(crate) async fn room(&self) {
+        poll_fn(|cx| {
+            let mut state = self.state.lock();
+            if state.closed || state.notices.ending.is_some() || state.bytes <= self.limit / 4 * BACKLOG.1 {
+                return Poll::Ready(());
+            }
+            let behind = state.behind.get_or_insert_default();
+            if !behind.iter().any(|waker| waker.will_wake(cx.waker())) {
+                behind.push(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Whether the connection is on its way out, so that there is no use in pushing anything.
+    pub(crate) fn is_over(&self) -> bool {
+        let state = self.state.lock();
+        state.closed || state.notices.ending.is_some()
+    }
+
+    /// Tells the connection that this node had to detach `channel`, as the connection calls it, where it stands at `place`.
+    pub(crate) fn detached(&self, channel: &Arc<str>, place: usize) {
+        let mut state = self.state.lock();
+        state.aside().detached.push((Arc::clone(channel), place));
         wake(state);
     }
 
@@ -163,6 +220,7 @@ impl Queue {
     pub(crate) fn end(&self, ending: Ending) {
         let mut state = self.state.lock();
         state.notices.ending.get_or_insert(ending);
+        state.wake_behind();
         wake(state);
     }
 
@@ -202,6 +260,9 @@ impl Queue {
     pub(crate) fn take(&self, cx: &Context<'_>, written: usize, empty: &mut VecDeque<Frame>) -> Notices {
         let mut state = self.state.lock();
         state.bytes = state.bytes.saturating_sub(written);
+        if state.bytes <= self.limit / 4 * BACKLOG.1 {
+            state.wake_behind();
+        }
         if empty.is_empty() {
             state.hand_over(self.limit / HANDED_OVER, empty);
         }
@@ -223,6 +284,7 @@ impl Queue {
         let mut state = self.state.lock();
         state.closed = true;
         (state.bytes, state.waiting) = (0, 0);
+        state.wake_behind();
         (std::mem::take(&mut state.frames), std::mem::take(&mut state.dropped))
     }
 }
@@ -287,7 +349,7 @@ impl State {
                 && missing > 0
             {
                 let text = frame::text(&pusher::gap(channel, missing));
-                let tag = Some(Arc::new(Tag { replaceable: Some(channel.clone()), timing: None }));
+                let tag = Some(Arc::new(Tag { replaceable: Some(channel.clone()), ..Tag::default() }));
                 self.append(Frame { missing, tag, ..text });
             }
             self.append(frame);
@@ -300,6 +362,10 @@ impl State {
             }
         }
         any
+    }
+
+    fn wake_behind(&mut self) {
+        self.behind.take().into_iter().flat_map(|behind| *behind).for_each(Waker::wake);
     }
 
     fn aside(&mut self) -> &mut Aside {
@@ -340,7 +406,7 @@ mod tests {
     /// An event of `len` bytes whose channel keeps the newest.
     fn event(channel: &str, len: usize) -> Frame {
         let replaceable = Some(ChannelName::new(channel).unwrap());
-        Frame { tag: Some(Arc::new(Tag { replaceable, timing: None })), ..frame(len) }
+        Frame { tag: Some(Arc::new(Tag { replaceable, ..Tag::default() })), ..frame(len) }
     }
 
     /// What waits: lengths, or what is missing.
@@ -532,5 +598,30 @@ mod tests {
         queue.push(frame(3));
         assert_eq!(take(&queue, 0).1, [0; 0]);
         assert_eq!(queue.bytes(), 0);
+    }
+
+    /// A backlog leaves room for what is live, and is woken when there is room for more of it.
+    #[tokio::test]
+    async fn a_backlog_waits_for_room() {
+        let queue = Arc::new(Queue::new(100));
+        assert!(queue.fits(1000), "alone");
+        queue.push(frame(50));
+        assert!(queue.fits(25) && !queue.fits(26));
+        let waiting = Arc::clone(&queue);
+        let room = tokio::spawn(async move { waiting.room().await });
+        tokio::task::yield_now().await;
+        assert_eq!(take(&queue, 24).0, Notices::default());
+        tokio::task::yield_now().await;
+        assert!(!room.is_finished());
+        take(&queue, 1);
+        room.await.unwrap();
+        queue.push(frame(60));
+        let waiting = Arc::clone(&queue);
+        let room = tokio::spawn(async move { waiting.room().await });
+        tokio::task::yield_now().await;
+        assert!(!room.is_finished() && !queue.is_over());
+        queue.end(Ending::Draining);
+        room.await.unwrap();
+        assert!(queue.is_over());
     }
 }

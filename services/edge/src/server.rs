@@ -6,27 +6,34 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use backbone::registry::Apps;
-use backbone::{Backbone, PublishError, Published};
+use backbone::revocations::Revoked;
+use backbone::sealing::ClusterKeys;
+use backbone::{Backbone, Publish, PublishError, Published};
 use channels::{App, AppId, ChannelName};
 use metering::{AppMeter, Meters};
 use proto::control::TailKind;
 use pusher::Settings;
 use telemetry::{Check, Readiness};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
+use crate::connection;
 use crate::connection::xhr::Sessions;
 use crate::connections::Connections;
 use crate::http;
 use crate::hub::{Hub, Parts};
 use crate::membership::Membership;
+use crate::meta::{self, Meta};
 use crate::metrics::{Metrics, Refusal};
 use crate::news;
 use crate::occupancy::{Changes, Occupancy};
+use crate::orders;
+use crate::resume::Resumes;
+use crate::revocations;
 use crate::stream::Stream;
 use crate::tail::{Tails, Told};
 use crate::tls::{Tls, TlsError};
@@ -41,6 +48,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Sockets beyond the connections, at least: for requests, and for refusals on their way out.
 const SPARE_SOCKETS: usize = 64;
+
+/// How long sockets are not accepted at the start while it is not known which tokens are revoked.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
 
 /// How long the last requests may take at the very end. With the grace, the duration and the time for closing it stays
 /// within the 15 s that orchestrators are told to allow beyond the two; a publish that waits through a leader election
@@ -61,9 +71,15 @@ pub(crate) struct Shared {
     pub(crate) membership: Arc<Membership>,
     pub(crate) occupancy: Occupancy,
     pub(crate) users: Arc<Users>,
+    pub(crate) resumes: Arc<Resumes>,
+    pub(crate) meta: Meta,
+    /// Of Ably sessions.
+    pub(crate) ably: Arc<ably::session::Settings>,
     pub(crate) webhooks: Arc<Webhooks>,
     pub(crate) tails: Arc<Tails>,
     pub(crate) metrics: Arc<Metrics>,
+    /// Which tokens are not taken any more.
+    pub(crate) revoked: Revoked,
     tls: Option<Tls>,
     /// Owns the tasks of all sockets.
     pub(crate) tasks: TaskTracker,
@@ -148,6 +164,8 @@ pub struct Edge {
     shared: Arc<Shared>,
     /// Counts of which somebody may want to know.
     news: Arc<Changes>,
+    /// What metachannels are to be told.
+    told: mpsc::Receiver<Publish>,
     readiness: Readiness,
     check: Check,
     /// Ends the tasks that belong to the edge itself.
@@ -156,7 +174,8 @@ pub struct Edge {
 
 impl Edge {
     /// An edge over `backbone` for `apps`, which somebody else keeps current, and which `meters` count and limit; who
-    /// ticks those tells the cluster. Adds its check to `readiness`.
+    /// ticks those tells the cluster. By the `keys` of the cluster it knows connections that were on other edges. Adds its
+    /// check to `readiness`.
     ///
     /// Must be called within a tokio runtime, after the metrics recorder is installed.
     pub fn new(
@@ -165,6 +184,7 @@ impl Edge {
         apps: Apps,
         readiness: Readiness,
         meters: Arc<Meters>,
+        keys: Arc<ClusterKeys>,
     ) -> Result<Self, EdgeError> {
         let problems = config.problems();
         if !problems.is_empty() {
@@ -189,9 +209,15 @@ impl Edge {
         let interval = config.occupancy_interval;
         let occupancy = Occupancy::new(&parts, Arc::clone(&hub), Arc::clone(&users), Arc::clone(&meters), interval);
         let Parts { membership, news, webhooks, tails, .. } = parts;
+        let (meta, told) = Meta::new();
+        let resumes = Resumes::new(&backbone, keys, config.ably_connection_state_ttl);
         let shared = Shared {
+            resumes: Arc::new(resumes),
+            meta,
+            ably: Arc::new(connection::ably::settings(&config, membership.me().as_str())),
             connections: Arc::new(Connections::new(config.max_connections)),
             sessions: Arc::default(),
+            revoked: Revoked::watch(backbone.revocations()),
             config,
             backbone,
             apps,
@@ -210,7 +236,7 @@ impl Edge {
             forced: AtomicUsize::new(0),
         };
         let check = readiness.check("edge");
-        Ok(Self { shared: Arc::new(shared), news, readiness, check, stop })
+        Ok(Self { shared: Arc::new(shared), news, told, readiness, check, stop })
     }
 
     /// What the control plane may ask of it.
@@ -224,13 +250,16 @@ impl Edge {
     ///
     /// Dropping the future instead stops accepting, and the edge's own tasks, at once and without a word to clients.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> Drained {
-        let Self { shared, news, readiness, check, stop } = self;
+        let Self { shared, news, told, readiness, check, stop } = self;
         let accepting = CancellationToken::new();
         let _at_any_end = (stop.clone().drop_guard(), shared.kill.clone().drop_guard(), accepting.clone().drop_guard());
         let own = TaskTracker::new();
         own.spawn(sweep(Arc::clone(&shared), stop.clone()));
         own.spawn(watch_apps(Arc::clone(&shared), stop.clone()));
         own.spawn(news::tell(Arc::clone(&shared), news, stop.clone()));
+        own.spawn(meta::run(Arc::clone(&shared), told, stop.clone()));
+        own.spawn(shared.revoked.run(stop.clone()));
+        own.spawn(revocations::follow(Arc::clone(&shared), stop.clone()));
         for part in [Part::Membership, Part::Occupancy, Part::Edges, Part::Orders] {
             own.spawn(part.run(Arc::clone(&shared), stop.clone()));
         }
@@ -247,9 +276,14 @@ impl Edge {
         tracing::info!(address = ?address, tls = shared.tls.is_some(), "edge is listening");
         let sockets = shared.config.max_connections + shared.config.max_connections / 16 + SPARE_SOCKETS;
         let sockets = Arc::new(Semaphore::new(sockets.min(Semaphore::MAX_PERMITS)));
-        check.set_ready();
-
+        // Who comes in the first moments waits in the backlog rather than be told that nobody knows yet what is revoked.
+        tokio::time::timeout(FIRST_LOOK, shared.revoked.ready()).await.ok();
         let acceptor = tokio::spawn(accept(Arc::clone(&shared), listener, sockets, accepting.clone()));
+        // Until then tokens are refused for the moment; nobody is to be sent here for that.
+        tokio::select! {
+            () = shared.revoked.ready() => check.set_ready(),
+            () = shutdown.cancelled() => {}
+        }
         shutdown.cancelled().await;
 
         let begun = Instant::now();
@@ -309,7 +343,7 @@ impl Part {
             }
             Self::Occupancy => shared.occupancy.run(stop).await,
             Self::Edges => shared.hub.follow_edges(stop).await,
-            Self::Orders => shared.users.obey(stop).await,
+            Self::Orders => orders::obey(shared, stop).await,
         }
     }
 }

@@ -31,8 +31,8 @@ pub(crate) struct Told<'a> {
     /// Name of the event published or delivered.
     pub(crate) event: &'a str,
     pub(crate) reason: &'a str,
-    /// Close code or HTTP status.
-    pub(crate) code: u16,
+    /// Close code, HTTP status, or code of the protocol.
+    pub(crate) code: u32,
     /// Subscribers that were reached, or messages that were dropped.
     pub(crate) count: u64,
     pub(crate) user: &'a str,
@@ -98,7 +98,7 @@ impl Told<'_> {
             channel: cut(self.channel),
             event: cut(self.event),
             reason: cut(self.reason),
-            code: self.code.into(),
+            code: self.code,
             count: self.count,
             user_id: cut(self.user),
             ..TailEvent::default()

@@ -7,11 +7,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use backbone::{Backbone, Bucket, Kv, KvError, WatchEvent, facts};
+use backbone::{Backbone, Bucket, Kv, KvError, facts};
 use channels::{AppId, ChannelName, ClientId};
 use parking_lot::Mutex;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use crate::connections::Peer;
 use crate::occupancy::{Changes, Occupancy};
@@ -23,9 +22,6 @@ const COUNTED_AS: &str = "#user-";
 
 /// How long the order to end a user's connections can be read: longer than a watch is away.
 const ORDER_TTL: Duration = Duration::from_secs(30);
-
-/// Pause before a failed watch is begun again.
-const BACKOFF: Duration = Duration::from_secs(1);
 
 /// How long a user may be away before those who watch are told: somebody who reloads a page was never away.
 const OFFLINE_GRACE: Duration = Duration::from_secs(3);
@@ -186,51 +182,10 @@ impl Users {
         self.commands.put_expiring(&key, order, ORDER_TTL).await.map(drop)
     }
 
-    /// Carries out orders until `stop`.
-    pub(crate) async fn obey(&self, stop: CancellationToken) {
-        let mut seen = None;
-        let obey = async {
-            loop {
-                let Err(error) = self.follow_orders(&mut seen).await;
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "lost the watch of orders, beginning it again"
-                );
-                tokio::time::sleep(BACKOFF).await;
-            }
-        };
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = obey => {}
-        }
-    }
-
-    async fn follow_orders(&self, seen: &mut Option<u64>) -> Result<std::convert::Infallible, KvError> {
-        let mut watch = self.commands.watch().await?;
-        let mut old = 0;
-        loop {
-            let entry = match watch.next().await? {
-                WatchEvent::Put(entry) => entry,
-                WatchEvent::Removed(_) => continue,
-                WatchEvent::Current => {
-                    seen.get_or_insert(old);
-                    continue;
-                }
-            };
-            // What was ordered before this node was there concerns nobody who is here now.
-            let Some(seen) = seen else {
-                old = entry.revision;
-                continue;
-            };
-            // A watch that is begun again tells what it told before.
-            if entry.revision <= *seen {
-                continue;
-            }
-            *seen = entry.revision;
-            let Some(user) = facts::decode_terminate(entry.value) else { continue };
-            let peers = self.table.lock().signed_in.get(&user).cloned().unwrap_or_default();
-            peers.iter().for_each(|peer| peer.queue.end(Ending::Terminated));
-        }
+    /// Ends the connections of this node that are signed in as `user`, as was ordered.
+    pub(crate) fn end(&self, app: AppId, user: ClientId) {
+        let peers = self.table.lock().signed_in.get(&(app, user)).cloned().unwrap_or_default();
+        peers.iter().for_each(|peer| peer.queue.end(Ending::Terminated));
     }
 }
 

@@ -24,9 +24,9 @@ const FANOUT_BUCKETS: &[f64] = &[0.0, 1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 25
 const WEBHOOK_BUCKETS: &[f64] =
     &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 180.0, 240.0, 300.0];
 
-const PROTOCOL: Label = Label { name: "protocol", values: Values::OneOf(&["pusher"]) };
+const PROTOCOL: Label = Label { name: "protocol", values: Values::OneOf(&["pusher", "ably"]) };
 const TRANSPORT: Label =
-    Label { name: "transport", values: Values::OneOf(&["websocket", "xhr_streaming", "xhr_polling"]) };
+    Label { name: "transport", values: Values::OneOf(&["websocket", "xhr_streaming", "xhr_polling", "sse"]) };
 const CLOSE_CODE: Label = Label {
     name: "code",
     values: Values::Described("a close code of the protocol's table or of WebSocket; `none` for a lost connection"),
@@ -37,11 +37,13 @@ const REFUSAL: Label = Label {
         "app_disabled",
         "bad_request",
         "connection_limit",
+        "credentials",
         "draining",
         "handshake_timeout",
         "origin",
         "quota",
         "tls",
+        "unavailable",
         "unknown_app",
     ]),
 };
@@ -50,7 +52,8 @@ const SUBSCRIBE_RESULT: Label = Label {
     name: "result",
     values: Values::OneOf(&["invalid", "over_limit", "subscribed", "unauthorized", "unavailable"]),
 };
-const PUBLISH_SOURCE: Label = Label { name: "source", values: Values::OneOf(&["client_event", "http"]) };
+const PUBLISH_SOURCE: Label =
+    Label { name: "source", values: Values::OneOf(&["client_event", "http", "ably_realtime", "ably_rest"]) };
 const PUBLISH_RESULT: Label = Label {
     name: "result",
     values: Values::OneOf(&[

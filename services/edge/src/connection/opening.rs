@@ -1,29 +1,14 @@
-//! Who may have a connection.
+//! Who may have a connection, whatever they speak.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use channels::App;
-use proto::control::TailKind;
-use pusher::{CloseCode, Handshake, Refused, Rejection};
+use metering::Refused;
 
 use crate::connections::{Admission, NotAdmitted};
 use crate::metrics::Refusal;
 use crate::server::Shared;
-use crate::tail::Told;
-
-/// Everything a connection starts with.
-pub(crate) struct Opening {
-    pub(super) admission: Admission,
-    pub(super) handshake: Handshake,
-    /// The app as it was when it was looked at.
-    pub(super) app: Arc<App>,
-    /// When the client began to connect.
-    pub(super) begun: Instant,
-    /// Where it comes from, as far as this node sees.
-    pub(super) address: SocketAddr,
-}
 
 /// Where a client comes from, which some apps restrict.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,67 +21,57 @@ pub(crate) struct Visitor {
     pub(crate) address: SocketAddr,
 }
 
-/// Takes a place for the connection that `handshake` asks for, since `begun`. If there is none for it: what it is told.
-pub(crate) fn admit(
-    shared: &Shared,
-    handshake: Result<Handshake, Refused>,
-    visitor: &Visitor,
-    begun: Instant,
-) -> Result<Opening, Rejection> {
-    let key = handshake.as_ref().ok().map(|handshake| handshake.key.clone()).filter(|_| shared.tails.any());
-    place(shared, handshake, visitor)
-        .map(|(admission, handshake, app)| Opening { admission, handshake, app, begun, address: visitor.address })
-        .map_err(|(rejection, refusal)| {
-            shared.metrics.refuse(refusal);
-            if let Some(key) = key.and_then(|key| shared.apps.by_key(key.as_str())) {
-                let (code, reason) = (rejection.code(), rejection.reason());
-                let told = Told { kind: TailKind::ConnectionRefused, code, reason, ..Told::default() };
-                shared.tails.tell(&key.app().id, told);
-            }
-            rejection
-        })
+/// Why a client whose app is known gets no connection here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotPlaced {
+    /// The node is on its way out. Until load balancers have noticed, whoever comes back at once comes back here.
+    Draining,
+    /// The app is disabled.
+    Disabled,
+    /// The app wants TLS.
+    TlsOnly,
+    /// The app does not want pages from there.
+    Origin,
+    /// The node is full.
+    NodeFull,
+    /// The app has as many connections as it may have.
+    OverQuota(Refused),
 }
 
-fn place(
-    shared: &Shared,
-    handshake: Result<Handshake, Refused>,
-    visitor: &Visitor,
-) -> Result<(Admission, Handshake, Arc<App>), (Rejection, Refusal)> {
-    let handshake = handshake.map_err(|refused| {
-        let unknown = refused.code == CloseCode::UnknownKey;
-        let refusal = if unknown { Refusal::UnknownApp } else { Refusal::BadRequest };
-        (refused.into(), refusal)
-    })?;
-    let refused = |code| Refused { code, protocol: Some(handshake.protocol) };
-    let refuse = |code, refusal| (Rejection::from(refused(code)), refusal);
+impl NotPlaced {
+    /// How it is counted.
+    pub(crate) fn refusal(self) -> Refusal {
+        match self {
+            Self::Draining => Refusal::Draining,
+            Self::Disabled => Refusal::AppDisabled,
+            Self::TlsOnly => Refusal::Tls,
+            Self::Origin => Refusal::Origin,
+            Self::NodeFull => Refusal::ConnectionLimit,
+            Self::OverQuota(_) => Refusal::Quota,
+        }
+    }
+}
+
+/// Takes a place for a connection to `app`.
+pub(crate) fn place(shared: &Shared, app: &Arc<App>, visitor: &Visitor) -> Result<Admission, NotPlaced> {
     if shared.draining.is_cancelled() {
-        // 4100, not 4200: until load balancers have noticed, whoever comes back at once comes back here.
-        return Err(refuse(CloseCode::Unavailable, Refusal::Draining));
+        return Err(NotPlaced::Draining);
     }
-    let Some(key) = shared.apps.by_key(handshake.key.as_str()) else {
-        // A node that has not learned of any app yet must not tell clients to give up for good.
-        let code = if shared.apps.is_ready() { CloseCode::UnknownKey } else { CloseCode::Unavailable };
-        return Err(refuse(code, Refusal::UnknownApp));
-    };
-    if !key.app().enabled {
-        return Err(refuse(CloseCode::AppDisabled, Refusal::AppDisabled));
+    if !app.enabled {
+        return Err(NotPlaced::Disabled);
     }
-    if key.app().pusher.tls_only && !visitor.secure {
-        return Err(refuse(CloseCode::TlsOnly, Refusal::Tls));
+    if app.pusher.tls_only && !visitor.secure {
+        return Err(NotPlaced::TlsOnly);
     }
-    if !key.app().pusher.allows_origin(visitor.origin.as_deref()) {
-        return Err(refuse(CloseCode::OriginNotAllowed, Refusal::Origin));
+    if !app.pusher.allows_origin(visitor.origin.as_deref()) {
+        return Err(NotPlaced::Origin);
     }
-    let meter = shared.meter(key.app());
-    let admission = shared.connections.admit(key.app(), &meter).map_err(|not| match not {
-        NotAdmitted::NodeFull => refuse(CloseCode::OverCapacity, Refusal::ConnectionLimit),
+    let meter = shared.meter(app);
+    shared.connections.admit(app, &meter).map_err(|not| match not {
+        NotAdmitted::NodeFull => NotPlaced::NodeFull,
         NotAdmitted::OverQuota(over) => {
             shared.metrics.over_quota(over.quota);
-            // Where other nodes have room, or this one soon will, the client is to try again.
-            let code = if over.shared { CloseCode::OverQuota } else { CloseCode::OverCapacity };
-            (Rejection::because(refused(code), over.to_string()), Refusal::Quota)
+            NotPlaced::OverQuota(over)
         }
-    })?;
-    let app = Arc::clone(key.app());
-    Ok((admission, handshake, app))
+    })
 }

@@ -42,8 +42,12 @@ pub(super) async fn answer(shared: &Shared, request: Request<Incoming>) -> Reply
             shared.metrics.http.result(class(error)).increment(1);
             if let Some(app) = route.app.as_ref().filter(|_| shared.tails.any()) {
                 let reason = error.to_string();
-                let told =
-                    Told { kind: TailKind::PublishRefused, code: error.status(), reason: &reason, ..Told::default() };
+                let told = Told {
+                    kind: TailKind::PublishRefused,
+                    code: error.status().into(),
+                    reason: &reason,
+                    ..Told::default()
+                };
                 shared.tails.tell(app, told);
             }
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http_body_util::{Either, Full};
+use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
@@ -33,14 +33,14 @@ pub(super) async fn answer(
 ) -> Response<Body> {
     let visitor = visitor(shared, socket, request.headers());
     let mut answer = match (request.method(), route.verb) {
-        (&Method::OPTIONS, _) => preflight().map(Either::Left),
+        (&Method::OPTIONS, _) => preflight().map(Body::Whole),
         (&Method::POST, Verb::Stream) => receive(shared, cut, route, visitor, Transport::XhrStreaming).await,
         (&Method::POST, Verb::Poll) => receive(shared, cut, route, visitor, Transport::XhrPolling).await,
-        (&Method::POST, Verb::Send) => send(shared, &route, request.into_body()).await.map(Either::Left),
+        (&Method::POST, Verb::Send) => send(shared, &route, request.into_body()).await.map(Body::Whole),
         _ => {
             let mut reply = reply::error(StatusCode::METHOD_NOT_ALLOWED, "use POST");
             reply.headers_mut().insert(header::ALLOW, METHODS);
-            reply.map(Either::Left)
+            reply.map(Body::Whole)
         }
     };
     let headers = answer.headers_mut();
@@ -75,9 +75,9 @@ async fn receive(
     let Route { session, handshake, .. } = route;
     let asked = Asked { session, handshake, transport, visitor, begun: Instant::now(), cut };
     let body = match xhr::receive(shared, asked).await {
-        Ok(body) => Either::Right(body),
+        Ok(body) => Body::Lines(body),
         // 200: any other status is a passing trouble to the client, which a code in the lines is not.
-        Err(rejection) => Either::Left(Full::new(xhr::refusal(&rejection).into())),
+        Err(rejection) => Body::Whole(Full::new(xhr::refusal(&rejection).into())),
     };
     let mut answer = Response::new(body);
     let headers = answer.headers_mut();

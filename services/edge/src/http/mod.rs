@@ -1,13 +1,17 @@
 //! HTTP on the client listener: one connection's requests, and which part answers each.
 //!
-//! `/app/{key}` becomes a WebSocket, what is below it is the HTTP fallback, and below `/apps/` is the signed API. Limits on head, body and time stand
-//! here; what the API means is `pusher::api`'s.
+//! Of Pusher's protocol, `/app/{key}` becomes a WebSocket, what is below it is the HTTP fallback, and below `/apps/` is
+//! the signed API; everything else is Ably's, whose WebSockets are on `/`. Limits on head, body and time stand here; what
+//! requests mean is the protocols'.
 
+mod ably;
 mod api;
+mod body;
 mod fallback;
 mod history;
 mod publish;
 mod reply;
+mod sse;
 mod upgrade;
 
 use std::convert::Infallible;
@@ -16,7 +20,7 @@ use std::pin::{self, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http_body_util::{Either, Full};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::server::conn::http1;
@@ -27,8 +31,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
+use self::body::Body;
 use crate::connection::Visitor;
-use crate::connection::xhr::AnswerBody;
 use crate::metrics::Refusal;
 use crate::server::Shared;
 use crate::stream::Stream;
@@ -38,9 +42,6 @@ const LINGER_BYTES: usize = 16 * 1024 * 1024;
 
 /// An answer that is whole.
 type Reply = Response<Full<bytes::Bytes>>;
-
-/// What any answer consists of: all of it, or lines that are still to come.
-type Body = Either<Full<bytes::Bytes>, AnswerBody>;
 
 /// What a request knows of the socket it came over.
 #[derive(Clone, Debug)]
@@ -160,17 +161,21 @@ async fn answer(
     mut request: Request<Incoming>,
 ) -> Response<Body> {
     if let Some(accept) = upgrade::wanted(&request) {
-        return upgrade::start(shared, socket, &mut request, accept).map(Either::Left);
+        return upgrade::start(shared, socket, &mut request, accept).map(Body::Whole);
     }
     let uri = request.uri();
-    let mut reply = if let Some(route) = pusher::xhr::route(uri.path(), uri.query().unwrap_or_default()) {
+    let mut reply = if ably::claims(uri.path()) {
+        Box::pin(ably::answer(&shared, &socket, cut, request)).await
+    } else if let Some(route) = pusher::xhr::route(uri.path(), uri.query().unwrap_or_default()) {
         fallback::answer(&shared, &socket, cut, route, request).await
     } else if uri.path().contains("/app/") && auth::signed_path(uri.path()).is_none() {
         let mut reply = reply::error(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket endpoint");
         reply.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        reply.map(Either::Left)
+        reply.map(Body::Whole)
+    } else if auth::signed_path(uri.path()).is_some() {
+        api::answer(&shared, request).await.map(Body::Whole)
     } else {
-        api::answer(&shared, request).await.map(Either::Left)
+        Box::pin(ably::answer(&shared, &socket, cut, request)).await
     };
     if shared.draining.is_cancelled() {
         reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -149,17 +149,17 @@ async fn publish(shared: &Shared, admitted: Admitted, begun: Instant) -> Result<
 
 /// What is counted of records.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Cost {
+pub(super) struct Cost {
     /// A message to several channels counts for each.
-    messages: u64,
+    pub(super) messages: u64,
     /// Of data.
-    bytes: u64,
+    pub(super) bytes: u64,
     /// For how long persistent channels keep how many of the bytes; each time once.
-    kept: Vec<(Duration, u64)>,
+    pub(super) kept: Vec<(Duration, u64)>,
 }
 
 impl Cost {
-    fn of(record: &Record, tier: Tier) -> Self {
+    pub(super) fn of(record: &Record, tier: Tier) -> Self {
         let bytes = data_bytes(record);
         let kept = match tier {
             Tier::Ephemeral | Tier::Recoverable => Vec::new(),

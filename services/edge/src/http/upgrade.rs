@@ -1,11 +1,13 @@
 //! From an HTTP request to a WebSocket.
 //!
-//! Every proper upgrade request is granted, whatever it is for: a client that is refused at HTTP level takes it for a
-//! passing trouble and tries for ever, while a close code can tell it to stop.
+//! `/` is the Ably protocol's, every other path the Pusher protocol's. Every proper upgrade request is granted, whatever it
+//! is for: a client that is refused at HTTP level takes it for a passing trouble and tries for ever, or cannot see why,
+//! while a close code or a last frame can tell it to stop.
 
 use std::sync::Arc;
 use std::time::Instant;
 
+use ably::{Connect, ErrorInfo, Format};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -19,7 +21,7 @@ use super::{Reply, Socket, visitor};
 use crate::connection::{self, RefusedSocket, Visitor, WebSocketTask};
 use crate::server::Shared;
 use crate::stream::Stream;
-use crate::websocket::WebSocket;
+use crate::websocket::{WebSocket, frame};
 
 /// The value of `Sec-WebSocket-Accept`, if `request` asks for a WebSocket as RFC 6455 demands.
 pub(super) fn wanted(request: &Request<Incoming>) -> Option<HeaderValue> {
@@ -41,6 +43,33 @@ fn names(headers: &HeaderMap, header: &HeaderName, token: &str) -> bool {
     values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
 }
 
+/// What a client wants to open.
+enum Wanted {
+    Pusher(Result<Handshake, Refused>),
+    Ably(Format, Box<Result<Connect, ErrorInfo>>),
+}
+
+impl Wanted {
+    fn by(request: &Request<Incoming>) -> Self {
+        let uri = request.uri();
+        let query = uri.query().unwrap_or_default();
+        if uri.path() != "/" {
+            return Self::Pusher(pusher::parse_handshake(uri.path(), query));
+        }
+        let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let (format, connect) = Connect::parse(query, authorization);
+        Self::Ably(format, Box::new(connect))
+    }
+
+    /// Largest frame that is taken of it.
+    fn max_frame_bytes(&self, shared: &Shared) -> usize {
+        match self {
+            Self::Pusher(_) => shared.config.max_frame_bytes,
+            Self::Ably(..) => shared.ably.frame_bytes,
+        }
+    }
+}
+
 /// Answers 101 and starts the connection's task.
 pub(super) fn start(
     shared: Arc<Shared>,
@@ -48,8 +77,7 @@ pub(super) fn start(
     request: &mut Request<Incoming>,
     accept: HeaderValue,
 ) -> Reply {
-    let uri = request.uri();
-    let handshake = pusher::parse_handshake(uri.path(), uri.query().unwrap_or_default());
+    let wanted = Wanted::by(request);
     let offers = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
     let protocol = offers.filter_map(|offer| offer.to_str().ok()).find_map(pusher::select_subprotocol);
     let visitor = visitor(&shared, &socket, request.headers());
@@ -63,13 +91,14 @@ pub(super) fn start(
             };
             match upgraded.map(|upgraded| upgraded.downcast::<TokioIo<Stream>>()) {
                 Ok(Ok(parts)) => {
-                    let max_frame = shared.config.max_frame_bytes;
+                    let max_frame = wanted.max_frame_bytes(&shared);
                     let web_socket = WebSocket::new(parts.io.into_inner(), &parts.read_buf, max_frame);
                     drop(parts.read_buf);
-                    match establish(&shared, web_socket, socket.accepted, handshake, &visitor) {
-                        Ok(connection) => connection.serve().await,
-                        // Boxed, as everything is that a connection does not need while it is idle.
-                        Err(refused) => Box::pin(connection::refuse_web_socket(&shared, refused)).await,
+                    // Boxed, as everything is that a connection does not need while it is idle.
+                    match Box::pin(open(&shared, web_socket, wanted, &visitor, socket.accepted)).await {
+                        Opened::Pusher(task) => task.serve().await,
+                        Opened::Ably(task) => task.serve().await,
+                        Opened::Refused(refused) => Box::pin(connection::refuse(&shared, refused)).await,
                     }
                 }
                 Ok(Err(_)) => tracing::error!("an upgraded connection is not of the listener's kind"),
@@ -92,15 +121,33 @@ pub(super) fn start(
     reply
 }
 
-fn establish(
+/// What became of a socket.
+enum Opened {
+    Pusher(Box<WebSocketTask>),
+    Ably(Box<connection::ably::Task>),
+    Refused(Box<RefusedSocket>),
+}
+
+/// Opens the connection that is `wanted` over `socket`.
+async fn open(
     shared: &Arc<Shared>,
     socket: WebSocket<Stream>,
-    accepted: Instant,
-    handshake: Result<Handshake, Refused>,
+    wanted: Wanted,
     visitor: &Visitor,
-) -> Result<Box<WebSocketTask>, Box<RefusedSocket>> {
-    match connection::admit(shared, handshake, visitor, accepted) {
-        Ok(opening) => Ok(WebSocketTask::open(Arc::clone(shared), socket, opening)),
-        Err(rejection) => Err(Box::new(RefusedSocket { socket, rejection })),
+    begun: Instant,
+) -> Opened {
+    match wanted {
+        Wanted::Ably(format, connect) => {
+            let opened = connection::ably::open(shared, socket, (format, *connect), visitor, begun).await;
+            opened.map_or_else(Opened::Refused, Opened::Ably)
+        }
+        Wanted::Pusher(handshake) => match connection::admit(shared, handshake, visitor, begun) {
+            Ok(opening) => Opened::Pusher(WebSocketTask::open(Arc::clone(shared), socket, opening)),
+            Err(rejection) => {
+                let words = rejection.error().map(|error| frame::text(&error));
+                let close = (rejection.code(), rejection.reason().to_owned());
+                Opened::Refused(Box::new(RefusedSocket { socket, words, close }))
+            }
+        },
     }
 }

@@ -1,9 +1,12 @@
 //! One channel: its subscribers, its ring, and what they are told together.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use ably::Modes;
+use backbone::facts::Parts;
 use channels::{
     AppId, ChannelKind, ChannelName, ClientId, ConnectionId, Member, MemberData, Position, Record, RecordKind, Roster,
     SlowConsumers,
@@ -15,7 +18,10 @@ use slab::Slab;
 use tokio::sync::Notify;
 
 use super::cached::Cached;
+use super::encoded::Messages;
+use super::follower::{Attach, Follower, Medium};
 use super::presence::{Newcomer, Presence};
+use super::replay::Replay as Missed;
 use super::{Hub, Replay, Settings, ring::Ring};
 use crate::clock;
 use crate::connection::data_bytes;
@@ -30,11 +36,18 @@ pub(crate) struct Channel {
     pub(crate) app: AppId,
     pub(crate) name: ChannelName,
     pub(super) kind: ChannelKind,
+    /// The name once more, as it stands in frames.
+    pub(super) called: Arc<str>,
     /// What its app uses.
-    meter: Arc<AppMeter>,
+    pub(super) meter: Arc<AppMeter>,
     state: Mutex<State>,
     /// How many subscribers `state` holds, to be read without waiting for a fan-out.
     subscriptions: AtomicU64,
+    /// How many of them follow over each medium, and how many of these want to know the counts.
+    followers: [AtomicU64; Medium::COUNT],
+    counted: AtomicU64,
+    /// Whether members are followed; never unset.
+    pub(super) with_members: AtomicBool,
     /// Wakes the task: the last subscriber left, or the app has changed.
     pub(super) look: Notify,
     /// Wakes the keeper of this node's members.
@@ -48,13 +61,17 @@ pub(super) struct State {
     /// Confirmations owed to those who left before the channel was attached: pusher-js waits for them. At most one per
     /// connection, so that subscribing and leaving in a loop costs no memory.
     pub(super) farewells: Vec<(Arc<Peer>, Frame)>,
-    ring: Ring,
-    /// Of presence channels.
+    pub(super) ring: Ring,
+    /// Whether what is published is stored, so that a place in the channel's order means something.
+    pub(super) stored: bool,
+    /// Of presence channels, and of others once somebody follows members.
     pub(super) presence: Option<Box<Presence>>,
     /// Of cache channels that hold an event.
     pub(super) cached: Option<Cached>,
     /// The subscription count that subscribers were last told, and when.
     told_count: Option<(u64, Instant)>,
+    /// When followers were last told of the counts that they want to know.
+    pub(super) told_metrics: Option<Instant>,
     /// Whether somebody has come since then, who knows no count.
     untold: bool,
 }
@@ -74,6 +91,19 @@ pub(super) struct Subscriber {
     pub(super) peer: Arc<Peer>,
     /// Until it is confirmed it gets nothing else.
     pub(super) waits: Option<Waits>,
+    /// Of one that is no Pusher client; it never waits for a confirmation.
+    pub(super) follower: Option<Box<Follower>>,
+    /// What a follower has missed, while that is being brought to it.
+    pub(super) missed: Option<Box<Missed>>,
+}
+
+/// Who is to become a subscriber.
+#[derive(Debug)]
+pub(super) enum Joining {
+    /// One of the Pusher protocol, perhaps as a member.
+    Pusher(Waits, Option<Newcomer>),
+    /// One of the Ably protocol.
+    Follower(Box<Attach>),
 }
 
 /// What a subscriber waits for.
@@ -88,6 +118,11 @@ pub(super) enum Waits {
 }
 
 impl Subscriber {
+    /// Whether it is a Pusher client that has been confirmed.
+    fn is_confirmed(&self) -> bool {
+        self.follower.is_none() && self.waits.is_none()
+    }
+
     /// Lets its session know that there is no room for it, at its `place`, in `channel`.
     pub(super) fn refuse(&mut self, channel: &ChannelName, place: Option<usize>) {
         self.waits = Some(Waits::Refused);
@@ -100,7 +135,9 @@ impl Subscriber {
 pub(super) struct Loaded {
     /// The newest position when its records begin.
     pub(super) head: Position,
-    /// Of a presence channel.
+    /// Whether its records are stored.
+    pub(super) stored: bool,
+    /// Its members, if they are followed.
     pub(super) roster: Option<Roster>,
     /// The last event of a cache channel.
     pub(super) cached: Option<Cached>,
@@ -109,9 +146,9 @@ pub(super) struct Loaded {
 /// A connection's subscription to a channel. Dropping it leaves the channel.
 #[derive(Debug)]
 pub(crate) struct Subscription {
-    hub: Arc<Hub>,
-    channel: Arc<Channel>,
-    key: usize,
+    pub(super) hub: Arc<Hub>,
+    pub(super) channel: Arc<Channel>,
+    pub(super) key: usize,
     /// How long a member stays after it has left.
     stay: Duration,
 }
@@ -132,7 +169,7 @@ impl Subscription {
 #[derive(Debug)]
 pub(super) enum NotJoined {
     /// The channel is over; what it was given back.
-    Ended(Box<(Waits, Option<Newcomer>)>),
+    Ended(Box<Joining>),
     /// A quota of the app is used up.
     Refused(Refused),
 }
@@ -158,18 +195,24 @@ impl Channel {
             subscribers: Slab::new(),
             farewells: Vec::new(),
             ring: Ring::new(settings.ring_messages, settings.ring_bytes),
+            stored: false,
             presence: kind.is_presence().then(Box::default),
             cached: None,
             told_count: None,
+            told_metrics: None,
             untold: false,
         };
         Self {
             app: meter.app().clone(),
+            called: name.as_str().into(),
             name,
             kind,
             meter,
             state: Mutex::new(state),
             subscriptions: AtomicU64::new(0),
+            followers: Default::default(),
+            counted: AtomicU64::new(0),
+            with_members: AtomicBool::new(kind.is_presence()),
             look: Notify::new(),
             members_changed: Notify::new(),
         }
@@ -180,38 +223,54 @@ impl Channel {
         self.state.lock()
     }
 
-    /// Adds a subscriber, which `waits` for its confirmation.
+    /// Adds a subscriber.
     pub(super) fn join(
         self: &Arc<Self>,
         hub: &Arc<Hub>,
         peer: &Arc<Peer>,
-        waits: Waits,
-        mut newcomer: Option<Newcomer>,
+        mut joining: Joining,
     ) -> Result<Subscription, NotJoined> {
         let mut state = self.state.lock();
         if state.phase == Phase::Ended {
-            return Err(NotJoined::Ended(Box::new((waits, newcomer))));
+            return Err(NotJoined::Ended(Box::new(joining)));
         }
-        if let (Some(presence), Some(newcomer)) = (&state.presence, &mut newcomer)
-            && !presence.has(&peer.id)
+        if let (Some(presence), Joining::Pusher(_, Some(newcomer))) = (&state.presence, &mut joining)
+            && !presence.has(&newcomer.member(peer))
         {
             newcomer.take_place(&self.meter)?;
         }
-        let waits = match waits {
-            // Under the lock, so before any later record.
-            Waits::ForChannel(confirmation) if state.phase == Phase::Live => {
-                self.confirm(hub, &mut state, peer, *confirmation);
-                None
+        let mut replay = None;
+        let key = match joining {
+            Joining::Pusher(waits, newcomer) => {
+                let waits = match waits {
+                    // Under the lock, so before any later record.
+                    Waits::ForChannel(confirmation) if state.phase == Phase::Live => {
+                        self.confirm(hub, &mut state, peer, *confirmation);
+                        None
+                    }
+                    waits => Some(waits),
+                };
+                let subscriber = Subscriber { peer: Arc::clone(peer), waits, follower: None, missed: None };
+                let key = state.subscribers.insert(subscriber);
+                if let (Some(presence), Some(newcomer)) = (&mut state.presence, newcomer) {
+                    let member = newcomer.member(peer);
+                    presence.enter(hub, &member, newcomer, key);
+                    // It may have left a moment ago, and not be gone yet.
+                    self.confirm_member(hub, &mut state, &member);
+                }
+                key
             }
-            waits => Some(waits),
+            Joining::Follower(attach) => {
+                let follower = Box::new(Follower::new(*attach));
+                self.count_follower(&follower, 1);
+                let subscriber =
+                    Subscriber { peer: Arc::clone(peer), waits: None, follower: Some(follower), missed: None };
+                let key = state.subscribers.insert(subscriber);
+                self.carry_on(&mut state, key);
+                replay = self.begin(hub, &mut state, key);
+                key
+            }
         };
-        let key = state.subscribers.insert(Subscriber { peer: Arc::clone(peer), waits });
-        if let (Some(presence), Some(newcomer)) = (&mut state.presence, newcomer) {
-            let user = newcomer.user.clone();
-            presence.enter(hub, &peer.id, newcomer, key);
-            // It may have left a moment ago, and not be gone yet.
-            self.confirm_member(hub, &mut state, &Member { connection: peer.id.clone(), user });
-        }
         let before = self.subscriptions.fetch_add(1, Ordering::Relaxed);
         drop(state);
         hub.metrics.subscriptions.of(self.kind).increment(1);
@@ -222,7 +281,8 @@ impl Channel {
             // While nobody was here nobody looked at the tier.
             self.look();
         }
-        if self.kind.is_presence() {
+        hub.replay_missed(self, replay);
+        if self.follows_members() {
             hub.keep_members(self);
         }
         hub.note(self);
@@ -231,7 +291,10 @@ impl Channel {
 
     fn leave(self: &Arc<Self>, hub: &Arc<Hub>, key: usize, stay: Duration) {
         let mut state = self.state.lock();
-        let Subscriber { peer, waits } = state.subscribers.remove(key);
+        let Subscriber { peer, waits, follower, missed: _ } = state.subscribers.remove(key);
+        if let Some(follower) = &follower {
+            self.count_follower(follower, -1);
+        }
         if let Some(presence) = &mut state.presence {
             presence.leave(&peer.id, key, stay);
         }
@@ -258,10 +321,34 @@ impl Channel {
             hub.metrics.channels.of(self.kind).decrement(1);
             self.look();
         }
-        if self.kind.is_presence() {
+        if self.follows_members() {
             hub.keep_members(self);
         }
         hub.note(self);
+    }
+
+    /// Whether its members are followed, too.
+    pub(super) fn follows_members(&self) -> bool {
+        self.with_members.load(Ordering::Relaxed)
+    }
+
+    /// Notes that there is one more such follower, or one less.
+    pub(super) fn count_follower(&self, follower: &Follower, by: i64) {
+        let add = |count: &AtomicU64| count.fetch_add(by.cast_unsigned(), Ordering::Relaxed);
+        add(&self.followers[follower.medium.index()]);
+        if follower.is_counting() {
+            add(&self.counted);
+        }
+    }
+
+    /// Whether some follower wants to know how many there are.
+    pub(super) fn is_counted(&self) -> bool {
+        self.counted.load(Ordering::Relaxed) > 0
+    }
+
+    /// The media over which somebody follows.
+    pub(super) fn media(&self) -> impl Iterator<Item = Medium> {
+        Medium::ALL.into_iter().filter(|medium| self.followers[medium.index()].load(Ordering::Relaxed) > 0)
     }
 
     /// Has the task look at what changed.
@@ -287,7 +374,7 @@ impl Channel {
     /// The connections of this node that are present as `user`.
     pub(super) fn present_as(&self, user: &ClientId) -> Vec<ConnectionId> {
         let state = self.state.lock();
-        let own = state.presence.iter().flat_map(|presence| &presence.own);
+        let own = state.presence.iter().flat_map(|presence| presence.own.iter());
         own.filter(|(_, own)| own.user == *user).map(|(connection, _)| connection.clone()).collect()
     }
 
@@ -298,8 +385,39 @@ impl Channel {
         Some(roster.users().map(|(user, _)| user.clone()).collect())
     }
 
-    /// How many they are.
+    /// The members present in the cluster, if this node follows them.
+    pub(super) fn members(&self) -> Option<Vec<(Member, MemberData)>> {
+        let state = self.state.lock();
+        Some(state.roster()?.members().map(|(member, data)| (member.clone(), data.clone())).collect())
+    }
+
+    /// How those take part who are subscribed here.
+    pub(super) fn parts(&self) -> Parts {
+        let state = self.state.lock();
+        let mut parts = Parts::default();
+        if let Some(presence) = &state.presence {
+            parts.presence_members = presence.own.len() as u64;
+            parts.presence_connections = presence.own.connections() as u64;
+        }
+        for (_, subscriber) in &state.subscribers {
+            let Some(follower) = &subscriber.follower else {
+                parts.subscribers += 1;
+                parts.presence_subscribers += u64::from(self.kind.is_presence());
+                continue;
+            };
+            let has = |mode| u64::from(follower.modes.contains(mode));
+            parts.publishers += has(Modes::PUBLISH);
+            parts.subscribers += has(Modes::SUBSCRIBE);
+            parts.presence_subscribers += has(Modes::PRESENCE_SUBSCRIBE);
+        }
+        parts
+    }
+
+    /// How many they are, in a presence channel.
     pub(super) fn user_count(&self) -> Option<u64> {
+        if !self.kind.is_presence() {
+            return None;
+        }
         let state = self.state.lock();
         Some(state.presence.as_ref()?.roster()?.users().len() as u64)
     }
@@ -315,11 +433,12 @@ impl Channel {
     }
 
     /// Lets everybody in who waits for the channel.
-    pub(super) fn go_live(&self, hub: &Hub, loaded: Loaded) {
+    pub(super) fn go_live(self: &Arc<Self>, hub: &Arc<Hub>, loaded: Loaded) {
         let mut state = self.state.lock();
-        let Loaded { head, roster, cached } = loaded;
+        let Loaded { head, stored, roster, cached } = loaded;
         state.phase = Phase::Live;
         state.ring.restart(head);
+        state.stored = stored;
         state.cached = cached;
         for (peer, confirmation) in std::mem::take(&mut state.farewells) {
             peer.queue.push(confirmation);
@@ -339,8 +458,11 @@ impl Channel {
         if let Some(roster) = roster {
             self.roster_loaded(hub, &mut state, roster);
         }
+        let replays = self.begin_all(hub, &mut state);
         drop(state);
-        self.members_changed.notify_one();
+        replays.into_iter().for_each(|replay| hub.replay_missed(self, Some(replay)));
+        // There may be members by now that their connections have left elsewhere.
+        hub.keep_members(self);
         // Who was just confirmed is to know how many there are.
         hub.note(self);
     }
@@ -364,8 +486,18 @@ impl Channel {
     /// Takes a record in its place in the channel's order.
     pub(super) fn deliver(&self, hub: &Hub, position: Option<Position>, record: &Arc<Record>) {
         let received = Instant::now();
-        // Nobody can be owed the record who is not subscribed by now: it was published before.
-        let frame = (self.subscriptions() > 0).then(|| self.event(hub, position, record));
+        let messages = Messages::new(&self.called, position, record);
+        // Nobody can be owed the record who is not subscribed by now: it was published before. Encoded before the lock is
+        // taken, for whoever is there.
+        let pusher = OnceCell::new();
+        if let RecordKind::Messages | RecordKind::ClientEvent = record.kind {
+            for medium in self.media() {
+                messages.whole(medium);
+            }
+            if self.has_pusher_clients() {
+                pusher.get_or_init(|| self.event(hub, position, record));
+            }
+        }
         let mut state = self.state.lock();
         if let Some(position) = position {
             state.ring.push(position, Arc::clone(record));
@@ -376,7 +508,7 @@ impl Channel {
                     let member = Member { connection: connection.clone(), user: user.clone() };
                     let said = record.messages.first();
                     let data = said.map(|said| MemberData::of_message(said, record.timestamp_ms)).unwrap_or_default();
-                    self.apply_presence(hub, &mut state, change, member, data);
+                    self.apply_presence(hub, &mut state, position, change, member, data);
                 }
                 return;
             }
@@ -385,44 +517,66 @@ impl Channel {
             }
             (RecordKind::Messages | RecordKind::ClientEvent, _) => {}
         }
-        let Some(frame) = frame.filter(|frame| frame.messages > 0) else { return };
-        let messages = u64::from(frame.messages);
+        if state.subscribers.is_empty() {
+            return;
+        }
         // One delivery of each record is measured: any more would cost every delivery. Which one goes round.
         let measured = position.map_or(record.timestamp_ms, |position| position.sequence);
         let measured = usize::try_from(measured).unwrap_or_default() % state.subscribers.len().max(1);
-        let mut size = 0_u64;
+        let (mut reached, mut delivered) = (0_u64, 0_u64);
+        let (mut bytes, whole_bytes) = (0_u64, data_bytes(record));
         let taps = hub.tails.of(&self.app);
         let event = record.messages.first().and_then(|message| message.name.as_deref()).unwrap_or_default();
         let told = Told { kind: TailKind::Delivered, event, ..self.told() };
-        for (index, (_, subscriber)) in state.subscribers.iter().enumerate() {
-            let peer = &subscriber.peer;
-            let left_out = record.connection.as_ref().is_some_and(|other| *other == peer.id);
+        for (index, (_, subscriber)) in state.subscribers.iter_mut().enumerate() {
+            let Subscriber { peer, waits, follower, .. } = subscriber;
+            let (frame, left_out) = match follower {
+                Some(follower) if !follower.is_due(position) => continue,
+                Some(follower) => {
+                    let skip = follower.take_skip(position);
+                    let frame = follower.messages(&peer.id, &messages, skip);
+                    let left_out = if frame.is_none() { "left out, as it asked" } else { "" };
+                    (frame, left_out)
+                }
+                None if record.connection.as_ref().is_some_and(|other| *other == peer.id) => {
+                    (None, "left out, as its sender asked")
+                }
+                None => {
+                    let frame = pusher.get_or_init(|| self.event(hub, position, record));
+                    ((frame.messages > 0 && waits.is_none()).then(|| frame.clone()), "")
+                }
+            };
+            let count = frame.as_ref().map_or(0, |frame| u64::from(frame.messages));
             for tap in &taps {
-                let reason = if left_out { "left out, as its sender asked" } else { "" };
-                let count = if left_out { 0 } else { messages };
-                tail::tell_of_one(tap, Told { connection: peer.id.as_str(), reason, count, ..told });
+                tail::tell_of_one(tap, Told { connection: peer.id.as_str(), reason: left_out, count, ..told });
             }
-            if subscriber.waits.is_some() || left_out {
-                continue;
-            }
-            let mut frame = frame.clone();
+            let Some(mut frame) = frame else { continue };
             if index == measured {
                 let timing = Some(Timing { accepted_ms: record.timestamp_ms, queued: Instant::now() });
                 frame.tag = Some(Arc::new(Tag { timing, ..frame.tag.as_deref().cloned().unwrap_or_default() }));
             }
             peer.queue.push(frame);
-            size += 1;
+            reached += 1;
+            delivered += count;
+            // Of part of a record, about its part.
+            bytes += whole_bytes * count.min(record.messages.len() as u64) / (record.messages.len() as u64).max(1);
         }
         drop(state);
-        taps.iter().for_each(|tap| tail::tell(tap, Told { count: size, ..told }));
-        if size > 0 {
-            self.meter.delivered(size * messages, size * data_bytes(record), received);
+        taps.iter().for_each(|tap| tail::tell(tap, Told { count: reached, ..told }));
+        if delivered > 0 {
+            self.meter.delivered(delivered, bytes, received);
         }
         // Exact up to 2^53.
         #[expect(clippy::cast_precision_loss, reason = "a histogram is of floats")]
-        hub.metrics.fanout_size.record(size as f64);
+        hub.metrics.fanout_size.record(reached as f64);
         hub.metrics.delivery_fanout.record(received.elapsed().as_secs_f64());
         hub.metrics.delivery_backbone.record(clock::seconds_since(record.timestamp_ms));
+    }
+
+    /// Whether some subscriber is no follower, as far as is known without the lock.
+    fn has_pusher_clients(&self) -> bool {
+        let followers: u64 = self.followers.iter().map(|count| count.load(Ordering::Relaxed)).sum();
+        self.subscriptions() > followers
     }
 
     /// What those who tail are told of the channel.
@@ -438,7 +592,7 @@ impl Channel {
             SlowConsumers::Disconnect => None,
             SlowConsumers::KeepLatest => Some(self.name.clone()),
         };
-        let tag = replaceable.map(|name| Arc::new(Tag { replaceable: Some(name), timing: None }));
+        let tag = replaceable.map(|name| Arc::new(Tag { replaceable: Some(name), ..Tag::default() }));
         Frame { tag, ..frame::texts(&pusher::encode_record(&self.name, record, position)) }
     }
 
@@ -456,7 +610,7 @@ impl Channel {
             }
         }
         // Who waits to be confirmed is told then.
-        if state.subscribers.iter().all(|(_, subscriber)| subscriber.waits.is_some()) {
+        if !state.subscribers.iter().any(|(_, subscriber)| subscriber.is_confirmed()) {
             return None;
         }
         state.told_count = Some((count, Instant::now()));
@@ -466,20 +620,26 @@ impl Channel {
         None
     }
 
-    /// Ends every subscriber's connection: stock Pusher clients know no other sign that messages may be missing. They
-    /// come back at once, subscribe anew, and applications that care load what they missed on `connected`.
-    pub(super) fn tell_missed(&self, resumes: Position) {
+    /// Ends every Pusher client's connection: stock ones know no other sign that messages may be missing. They come back at
+    /// once, subscribe anew, and applications that care load what they missed on `connected`. Followers are told so on the
+    /// channel, and stay.
+    pub(super) fn tell_missed(self: &Arc<Self>, hub: &Arc<Hub>, resumes: Position) {
         let mut state = self.state.lock();
         state.ring.restart(resumes);
-        state.end_all(Ending::Missed);
+        state.end_pusher_clients(Ending::Missed);
+        let replays = self.tell_followers_missed(hub, &mut state, resumes);
+        drop(state);
+        replays.into_iter().for_each(|replay| hub.replay_missed(self, Some(replay)));
     }
 
-    /// Goes back to where it came from: whoever is there is told to reconnect, whoever comes waits.
+    /// Goes back to where it came from: Pusher clients that are there are told to reconnect; followers, and whoever comes,
+    /// wait.
     pub(super) fn start_over(&self) {
         let mut state = self.state.lock();
         state.phase = Phase::Attaching;
+        self.hold_followers(&mut state);
         state.ring.stop();
-        state.end_all(Ending::Missed);
+        state.end_pusher_clients(Ending::Missed);
     }
 
     /// Gives up: whoever waits is sent to another node.
@@ -487,9 +647,10 @@ impl Channel {
         let mut state = self.state.lock();
         state.phase = Phase::Ended;
         state.farewells = Vec::new();
-        state.end_all(Ending::Unavailable);
+        state.end_pusher_clients(Ending::Unavailable);
         let waiting = state.subscribers.iter().filter(|(_, subscriber)| subscriber.waits.is_some()).count();
-        hub.metrics.subscribe_unavailable.increment(waiting as u64);
+        let detached = self.detach_followers(&mut state);
+        hub.metrics.subscribe_unavailable.increment((waiting + detached) as u64);
         true
     }
 
@@ -505,15 +666,16 @@ impl Channel {
 }
 
 impl State {
-    /// Hands `frame` to every confirmed subscriber that is `meant`.
+    /// Hands `frame` to every confirmed Pusher client that is `meant`.
     pub(super) fn tell(&self, frame: &Frame, meant: impl Fn(&Peer) -> bool) {
-        let confirmed = self.subscribers.iter().filter(|(_, subscriber)| subscriber.waits.is_none());
+        let confirmed = self.subscribers.iter().filter(|(_, subscriber)| subscriber.is_confirmed());
         for (_, subscriber) in confirmed.filter(|(_, subscriber)| meant(&subscriber.peer)) {
             subscriber.peer.queue.push(frame.clone());
         }
     }
 
-    fn end_all(&self, ending: Ending) {
-        self.subscribers.iter().for_each(|(_, subscriber)| subscriber.peer.queue.end(ending));
+    fn end_pusher_clients(&self, ending: Ending) {
+        let clients = self.subscribers.iter().filter(|(_, subscriber)| subscriber.follower.is_none());
+        clients.for_each(|(_, subscriber)| subscriber.peer.queue.end(ending));
     }
 }

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use backbone::{KvError, Publish, facts};
+use backbone::{IdempotencyId, KvError, Publish, facts};
 use bytes::Bytes;
 use channels::{MemberData, PresenceAction, PresenceChange, Record, RecordKind, Tier};
 use tokio::time::Instant;
 
 use super::keeper::{Change, Step};
 use super::{Channel, Hub};
-use crate::clock;
 
 /// First and longest pause before a failed write is tried again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
@@ -18,9 +17,9 @@ impl Hub {
     /// Writes one step into the roster, and tells the channel. Gives the revision, or nothing if that did not succeed in
     /// time.
     pub(super) async fn take_step(&self, channel: &Channel, step: &Step) -> Option<u64> {
-        let (edge, action, data) = match &step.change {
-            Change::Enter { edge, data } => (edge, PresenceAction::Enter, data.clone()),
-            Change::Leave(written) => (&written.edge, PresenceAction::Leave, MemberData::default()),
+        let (edge, action, data, quiet) = match &step.change {
+            Change::Put { edge, action, data, quiet, known: _ } => (edge, *action, data, *quiet),
+            Change::Leave { written, data, quiet } => (&written.edge, PresenceAction::Leave, data, *quiet),
         };
         let key = facts::roster_key(&channel.app, &channel.name, edge, &step.member);
         let mut pause = BACKOFF.0;
@@ -29,10 +28,11 @@ impl Hub {
         loop {
             if revision.is_none() {
                 let written = match &step.change {
-                    Change::Enter { data, .. } => {
-                        self.write_entry(&key, facts::encode_member(&channel.name, &step.member, data)).await
+                    Change::Put { data, known, .. } => {
+                        let value = facts::encode_member(&channel.name, &step.member, data);
+                        self.write_entry(&key, value, *known).await
                     }
-                    Change::Leave(written) => self.remove_entry(&key, written.revision).await,
+                    Change::Leave { written, .. } => self.remove_entry(&key, written.revision).await,
                 };
                 match written {
                     Ok(written) => revision = Some(written),
@@ -43,13 +43,13 @@ impl Hub {
                 }
             }
             if let Some(sequence) = revision {
-                let change = PresenceChange { edge: edge.clone(), sequence, action, quiet: false };
-                if self.tell_change(channel, step, change, &data).await {
+                let change = PresenceChange { edge: edge.clone(), sequence, action, quiet };
+                if self.tell_change(channel, step, change, data).await {
                     return revision;
                 }
             }
             // Somebody waits for an entry; a departure has all the time there is.
-            if action == PresenceAction::Enter && begun.elapsed() >= self.settings.attach_timeout {
+            if action != PresenceAction::Leave && begun.elapsed() >= self.settings.attach_timeout {
                 return None;
             }
             tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
@@ -57,14 +57,20 @@ impl Hub {
         }
     }
 
-    /// Writes an entry that must not be there yet: should an attempt be delivered late, when its member has long left, it
-    /// must not bring it back.
-    async fn write_entry(&self, key: &str, value: Bytes) -> Result<u64, KvError> {
-        match self.roster.create(key, value.clone()).await {
-            Err(KvError::Exists) => match self.roster.get(key).await? {
+    /// Writes an entry that must not be there yet, or only as it is `known`: should an attempt be delivered late, when its
+    /// member has long left, it must not bring it back.
+    async fn write_entry(&self, key: &str, value: Bytes, known: Option<u64>) -> Result<u64, KvError> {
+        let written = match known {
+            Some(known) => self.roster.update(key, value.clone(), known).await,
+            None => self.roster.create(key, value.clone()).await,
+        };
+        match written {
+            Err(KvError::Exists | KvError::Conflict) => match self.roster.get(key).await? {
                 // An earlier attempt, whose answer was lost.
                 Some(entry) if entry.value == value => Ok(entry.revision),
                 Some(entry) => self.roster.update(key, value, entry.revision).await,
+                // Somebody took this edge for dead, and buried it.
+                None if known.is_some() => self.roster.create(key, value).await,
                 None => Err(KvError::Conflict),
             },
             result => result,
@@ -99,16 +105,18 @@ impl Hub {
             kind: RecordKind::Presence(change.clone()),
             connection: Some(step.member.connection.clone()),
             client: Some(step.member.user.clone()),
-            timestamp_ms: clock::unix_ms(),
+            timestamp_ms: data.timestamp_ms,
             messages: vec![data.to_message()],
         };
         let (app, name) = (channel.app.clone(), channel.name.clone());
-        let publish = Publish { app, channel: name, tier, record, idempotency: None };
+        // Told once, however often it is tried.
+        let idempotency = IdempotencyId::new(&format!("presence:{}", change.sequence)).ok();
+        let publish = Publish { app, channel: name, tier, record, idempotency };
         let published = self.backbone.publish(publish).await;
         if published.is_ok() && tier == Tier::Ephemeral {
             // Nobody repairs what is lost on the way, so it does not have to come back to count here.
             let mut state = channel.state();
-            channel.apply_presence(self, &mut state, &change, step.member.clone(), data.clone());
+            channel.apply_presence(self, &mut state, None, &change, step.member.clone(), data.clone());
         }
         published.is_ok()
     }

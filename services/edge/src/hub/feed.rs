@@ -1,10 +1,11 @@
 //! A channel's task: attaches it, hands out what the attachment yields, and ends it when nobody is there any more.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use backbone::{Attachment, Delivery, Gap};
-use channels::{Roster, Tier};
+use channels::{Roster, RosterEntry, Tier};
 use proto::control::TailKind;
 
 use super::Hub;
@@ -41,7 +42,7 @@ async fn feed(hub: &Arc<Hub>, channel: &Arc<Channel>) {
             }
         };
         let loaded = tokio::select! {
-            loaded = load(hub, channel, &attachment) => loaded,
+            loaded = load(hub, channel, &attachment, tier) => loaded,
             () = &mut timeout => {
                 tracing::warn!(app = %channel.app, channel = %channel.name, "a channel could not be loaded in time");
                 hub.remove(channel, |channel| channel.fail(hub));
@@ -77,13 +78,20 @@ async fn pass_on(hub: &Arc<Hub>, channel: &Arc<Channel>, mut attachment: Attachm
     let mut ends: Option<tokio::time::Instant> = None;
     let mut reconcile = tokio::time::interval(RECONCILE);
     reconcile.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let lossy = channel.kind.is_presence() && tier == Tier::Ephemeral;
+    // The members, while they are being read: for the first time, or anew since some may have come and gone unseen.
+    let mut reading = None;
     // What happened while it was being attached.
     channel.look();
     loop {
         let linger = async {
             match ends {
                 Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        let read = async {
+            match &mut reading {
+                Some(reading) => Pin::new(reading).await,
                 None => std::future::pending().await,
             }
         };
@@ -95,11 +103,17 @@ async fn pass_on(hub: &Arc<Hub>, channel: &Arc<Channel>, mut attachment: Attachm
                     if channel.kind.is_presence() || channel.kind.is_cache() {
                         return Over::Stale;
                     }
+                    if channel.follows_members() {
+                        reading = Some(Box::pin(read_members(hub, channel)));
+                    }
                 }
             },
             () = channel.look.notified() => {
                 if hub.tier(channel) != tier {
                     return Over::OtherTier;
+                }
+                if reading.is_none() && channel.lacks_members() {
+                    reading = Some(Box::pin(read_members(hub, channel)));
                 }
                 let vacant = channel.subscriptions() == 0;
                 ends = vacant.then(|| tokio::time::Instant::now() + hub.settings.detach_linger);
@@ -110,7 +124,11 @@ async fn pass_on(hub: &Arc<Hub>, channel: &Arc<Channel>, mut attachment: Attachm
                 }
                 ends = None;
             }
-            _ = reconcile.tick(), if lossy => {
+            (as_of, entries) = read => {
+                reading = None;
+                channel.members_read(hub, as_of, entries);
+            }
+            _ = reconcile.tick(), if tier == Tier::Ephemeral && channel.follows_members() && !channel.lacks_members() => {
                 if let Ok(Ok((as_of, entries))) = tokio::time::timeout(PATIENCE, hub.read_roster(channel)).await {
                     channel.reconcile(hub, as_of, entries);
                 }
@@ -138,13 +156,29 @@ async fn attach(hub: &Hub, channel: &Channel) -> (Attachment, Tier) {
 
 /// Reads what the channel begins with, however long it takes. After the attachment has begun: what is not in it will be
 /// in a record.
-async fn load(hub: &Hub, channel: &Channel, attachment: &Attachment) -> Loaded {
+async fn load(hub: &Hub, channel: &Channel, attachment: &Attachment, tier: Tier) -> Loaded {
     let mut pause = BACKOFF.0;
     loop {
-        match try_load(hub, channel, attachment).await {
+        match try_load(hub, channel, attachment, tier).await {
             Ok(loaded) => return loaded,
             Err(error) => {
                 tracing::debug!(app = %channel.app, channel = %channel.name, error, "load failed, trying again");
+            }
+        }
+        tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+        pause = (pause * 2).min(BACKOFF.1);
+    }
+}
+
+/// Reads who is in the channel, however long it takes.
+async fn read_members(hub: &Hub, channel: &Channel) -> (u64, Vec<RosterEntry>) {
+    let mut pause = BACKOFF.0;
+    loop {
+        match hub.read_roster(channel).await {
+            Ok(read) => return read,
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::debug!(app = %channel.app, channel = %channel.name, error, "members could not be read yet");
             }
         }
         tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
@@ -156,9 +190,11 @@ async fn try_load(
     hub: &Hub,
     channel: &Channel,
     attachment: &Attachment,
+    tier: Tier,
 ) -> Result<Loaded, Box<dyn std::error::Error + Send + Sync>> {
-    let mut loaded = Loaded { head: attachment.head(), roster: None, cached: None };
-    if channel.kind.is_presence() {
+    let stored = tier != Tier::Ephemeral;
+    let mut loaded = Loaded { head: attachment.head(), stored, roster: None, cached: None };
+    if channel.follows_members() {
         let (as_of, entries) = hub.read_roster(channel).await?;
         loaded.roster = Some(Roster::new(as_of, entries));
     }
@@ -170,7 +206,7 @@ async fn try_load(
     Ok(loaded)
 }
 
-fn tell_gap(hub: &Hub, channel: &Channel, gap: Gap) {
+fn tell_gap(hub: &Arc<Hub>, channel: &Arc<Channel>, gap: Gap) {
     hub.metrics.gaps.increment(1);
     tracing::error!(
         app = %channel.app, channel = %channel.name, after = %gap.after, resumes = %gap.resumes,
@@ -178,5 +214,5 @@ fn tell_gap(hub: &Hub, channel: &Channel, gap: Gap) {
     );
     let reason = "messages may be missing, subscribers are told to reconnect";
     hub.tails.tell(&channel.app, Told { kind: TailKind::Dropped, reason, ..channel.told() });
-    channel.tell_missed(gap.resumes);
+    channel.tell_missed(hub, gap.resumes);
 }

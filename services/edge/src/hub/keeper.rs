@@ -6,67 +6,36 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use channels::{ClientId, EdgeId, Member, MemberData, PresenceAction};
+use channels::{EdgeId, Member, MemberData, PresenceAction, Roster};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::Instant;
 
 use super::channel::{Phase, State};
-use super::presence::{Place, Presence};
+use super::own::{Asked, Own, PresenceRefused, Wanted, Written};
+use super::presence::Presence;
 use super::{Channel, Hub};
 use crate::queue::Ending;
 
 /// Members of one channel that are entering, and that are leaving, at one time.
 const CONCURRENT_WRITES: usize = 32;
 
-/// A member of this node.
-#[derive(Debug)]
-pub(super) struct Own {
-    pub(super) user: ClientId,
-    pub(super) data: MemberData,
-    /// Its place among the subscribers, while it is subscribed.
-    pub(super) subscriber: Option<usize>,
-    /// When it came; whoever waits for too long is sent elsewhere.
-    pub(super) since: Instant,
-    pub(super) wanted: Wanted,
-    /// Where it stands in the roster, as far as is known.
-    pub(super) written: Option<Written>,
-    /// What is being written.
-    pub(super) busy: Option<PresenceAction>,
-    /// The revision at which it last left: what is older says nothing of where it is now.
-    pub(super) left: u64,
-    /// Another user of the same connection, who comes when this one has left: what it says, and its place.
-    pub(super) next: Option<Box<(ClientId, MemberData, usize)>>,
-    /// Its place among the members of its app.
-    pub(super) place: Option<Place>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
-    Present,
-    /// Its subscription is over; it is to leave then.
-    Until(Instant),
-}
-
-/// An entry of the roster.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Written {
-    /// The life of this edge under which it stands.
-    pub(super) edge: EdgeId,
-    /// Its revision; `None` if the answer to its writing was lost.
-    pub(super) revision: Option<u64>,
-}
-
 /// What is to be done for a member.
 #[derive(Debug, PartialEq, Eq)]
 enum Due {
     /// It is to be written.
     Enter,
+    /// What its client asks next is to be written.
+    Asked,
+    /// What its client asks next is so already.
+    Done,
+    /// What was written will not be seen coming back any more.
+    Told,
     /// It is to be removed.
     Leave,
     /// It is not in the roster, and is not to be.
     Over,
-    /// It has waited for too long.
+    /// It, or what its client asks next, has waited for too long.
     TooLate,
     /// Nothing before that time, unless something changes.
     Nothing(Option<Instant>),
@@ -76,13 +45,15 @@ enum Due {
 pub(super) struct Step {
     pub(super) member: Member,
     pub(super) change: Change,
+    /// Whether it is what the member's client asked for next.
+    asked: bool,
 }
 
 pub(super) enum Change {
-    /// Into the roster, under this id.
-    Enter { edge: EdgeId, data: MemberData },
+    /// Into the roster, under this id, over the entry of the revision that is known.
+    Put { edge: EdgeId, action: PresenceAction, data: MemberData, quiet: bool, known: Option<u64> },
     /// Out of it.
-    Leave(Written),
+    Leave { written: Written, data: MemberData, quiet: bool },
 }
 
 /// What the keeper does next.
@@ -100,22 +71,46 @@ struct Look {
     me: Option<EdgeId>,
     /// Whether the channel is being followed: otherwise nobody can be confirmed.
     live: bool,
+    /// Whether it is known who is there.
+    known: bool,
     /// Whether the channel is over.
     ended: bool,
     /// How long somebody may wait.
     patience: Duration,
 }
 
-impl Own {
-    pub(super) fn new(user: ClientId, data: MemberData, place: Option<Place>, subscriber: usize) -> Self {
-        let (since, wanted, subscriber) = (Instant::now(), Wanted::Present, Some(subscriber));
-        Self { user, data, subscriber, since, wanted, written: None, busy: None, left: 0, next: None, place }
+impl Look {
+    /// Whether anything can be written, and be seen when it comes back.
+    fn writes(&self) -> bool {
+        self.live && self.known && self.me.is_some()
     }
+}
 
-    fn due(&self, look: &Look) -> Due {
+impl Own {
+    fn due(&self, look: &Look, moved_on: bool) -> Due {
+        if let Some((_, asked)) = &self.told {
+            let until = asked.since + look.patience;
+            // In another life it is written once more, and nobody will see it come back as it was.
+            let lives =
+                self.written.as_ref().is_some_and(|written| look.me.as_ref().is_none_or(|me| *me == written.edge));
+            return if lives && until > look.now { Due::Nothing(Some(until)) } else { Due::Told };
+        }
+        if let Some(asked) = self.next_asked() {
+            let until = asked.since + look.patience;
+            return match asked.action {
+                _ if look.ended => Due::TooLate,
+                PresenceAction::Leave if self.written.is_none() => Due::Done,
+                PresenceAction::Enter | PresenceAction::Update | PresenceAction::Leave if look.writes() => Due::Asked,
+                PresenceAction::Enter | PresenceAction::Update | PresenceAction::Leave if until <= look.now => {
+                    Due::TooLate
+                }
+                PresenceAction::Enter | PresenceAction::Update | PresenceAction::Leave => Due::Nothing(Some(until)),
+            };
+        }
         let leaves = match self.wanted {
             Wanted::Present => look.ended,
-            Wanted::Until(at) if at <= look.now => true,
+            // Its connection has been on another edge since, which holds it as well.
+            Wanted::Until(at) if at <= look.now || moved_on => true,
             Wanted::Until(at) => return Due::Nothing(Some(at)),
         };
         match &self.written {
@@ -124,6 +119,8 @@ impl Own {
             // In another life of this edge; now it is to be written anew.
             Some(written) if look.me.as_ref().is_some_and(|me| *me != written.edge) && look.live => Due::Enter,
             Some(_) => Due::Nothing(None),
+            // Its client says when it comes.
+            None if self.asked.is_some() => Due::Over,
             None if look.live && look.me.is_some() => Due::Enter,
             None if self.since + look.patience <= look.now => Due::TooLate,
             None => Due::Nothing(Some(self.since + look.patience)),
@@ -140,68 +137,105 @@ impl Channel {
             now: Instant::now(),
             me: hub.membership.life(),
             live: state.phase == Phase::Live,
+            known: state.roster().is_some(),
             ended: state.phase == Phase::Ended,
             patience: hub.settings.attach_timeout,
         };
         let State { presence: Some(presence), subscribers, .. } = &mut *state else { return Next::Done };
         let mut excess = presence.expected().saturating_sub(limit);
-        let busy = |action| presence.own.values().filter(|own| own.busy == Some(action)).count();
+        let busy = |action| presence.own.iter().filter(|(_, own)| own.busy == Some(action)).count();
         // Those who come are not to wait for those who go.
-        let (mut entering, mut leaving) = (busy(PresenceAction::Enter), busy(PresenceAction::Leave));
+        let mut entering = busy(PresenceAction::Enter) + busy(PresenceAction::Update);
+        let mut leaving = busy(PresenceAction::Leave);
         let Presence { roster, own, .. } = &mut **presence;
         let (mut steps, mut over, mut wake) = (Vec::new(), Vec::new(), None::<Instant>);
         for (connection, own) in own.iter_mut().filter(|(_, own)| own.busy.is_none()) {
-            let change = match own.due(&look) {
-                Due::Nothing(None) => continue,
-                Due::Nothing(Some(at)) => {
-                    wake = Some(wake.map_or(at, |wake| wake.min(at)));
-                    continue;
-                }
-                Due::Over => {
-                    // Until its departure has come back, or whoever comes next would be taken for it.
-                    let member = Member { connection: connection.clone(), user: own.user.clone() };
-                    if !look.live || roster.as_ref().is_none_or(|roster| roster.sequence(&member).is_none()) {
-                        over.push(connection.clone());
+            let member = Member { connection: connection.clone(), user: own.user.clone() };
+            // Of several edges that its connection has left, the last one waits for it: the others need not.
+            let moved_on = || {
+                let (written, roster) = own.written.as_ref().zip(roster.as_ref())?;
+                Some(roster.is_held_later(&written.edge, &member, written.revision?))
+            };
+            let moved_on = matches!(own.wanted, Wanted::Until(_)) && moved_on() == Some(true);
+            let change = loop {
+                match own.due(&look, moved_on) {
+                    Due::Nothing(None) => break None,
+                    Due::Nothing(Some(at)) => {
+                        wake = Some(wake.map_or(at, |wake| wake.min(at)));
+                        break None;
                     }
-                    continue;
-                }
-                Due::TooLate => {
-                    if let Some(subscriber) = own.subscriber.and_then(|key| subscribers.get(key)) {
-                        subscriber.peer.queue.end(Ending::Unavailable);
-                        hub.metrics.subscribe_unavailable.increment(1);
-                    }
-                    over.push(connection.clone());
-                    continue;
-                }
-                Due::Enter => {
-                    let present = roster.as_ref().and_then(|roster| roster.user(&own.user));
-                    if present.is_none() && excess > 0 {
-                        excess -= 1;
-                        if let Some(subscriber) = own.subscriber.and_then(|key| subscribers.get_mut(key)) {
-                            subscriber.refuse(&self.name, own.subscriber);
+                    Due::Over => {
+                        // Until its departure has come back, or whoever comes next would be taken for it. It may still be
+                        // there on another edge.
+                        let is_there = |roster: &Roster| match &own.asked {
+                            Some(_) => look.me.as_ref().is_some_and(|me| roster.is_held_by(me, &member)),
+                            None => roster.sequence(&member).is_some(),
+                        };
+                        if !look.live || !roster.as_ref().is_some_and(is_there) {
+                            over.push(member.clone());
                         }
-                        over.push(connection.clone());
-                        continue;
+                        break None;
                     }
-                    let (Some(edge), true) = (look.me.clone(), entering < CONCURRENT_WRITES) else { continue };
-                    entering += 1;
-                    own.busy = Some(PresenceAction::Enter);
-                    // What is known of a user is what its first connection said.
-                    Change::Enter { edge, data: MemberData { id: own.data.id.clone(), ..present.unwrap_or(&own.data).clone() } }
-                }
-                Due::Leave => {
-                    let (Some(written), true) = (own.written.clone(), leaving < CONCURRENT_WRITES) else { continue };
-                    leaving += 1;
-                    own.busy = Some(PresenceAction::Leave);
-                    Change::Leave(written)
+                    Due::Told => own.told.take().into_iter().for_each(|(_, asked)| asked.answer(Ok(()))),
+                    Due::Done => own.take_asked().into_iter().for_each(|asked| asked.answer(Ok(()))),
+                    Due::TooLate => match own.take_asked() {
+                        Some(asked) => asked.answer(Err(PresenceRefused::Unavailable)),
+                        None => {
+                            if let Some(subscriber) = own.carrier.and_then(|key| subscribers.get(key)) {
+                                subscriber.peer.queue.end(Ending::Unavailable);
+                                hub.metrics.subscribe_unavailable.increment(1);
+                            }
+                            over.push(member.clone());
+                            break None;
+                        }
+                    },
+                    Due::Enter => {
+                        let present = roster.as_ref().and_then(|roster| roster.user(&own.user));
+                        if present.is_none() && excess > 0 && own.asked.is_none() {
+                            excess -= 1;
+                            if let Some(subscriber) = own.carrier.and_then(|key| subscribers.get_mut(key)) {
+                                subscriber.refuse(&self.name, own.carrier);
+                            }
+                            over.push(member.clone());
+                            break None;
+                        }
+                        let Some(edge) = look.me.clone() else { break None };
+                        let data = match present {
+                            // What is known of a Pusher user is what its first connection said.
+                            Some(first) if own.asked.is_none() => {
+                                let MemberData { id, timestamp_ms, .. } = own.data.clone();
+                                MemberData { id, timestamp_ms, ..first.clone() }
+                            }
+                            Some(_) | None => own.data.clone(),
+                        };
+                        let quiet = own.written.is_some();
+                        break Some(Change::Put { edge, action: PresenceAction::Enter, data, quiet, known: None });
+                    }
+                    Due::Asked => {
+                        if let Some(change) = own.next_change(&look, roster.as_ref(), &member, &mut excess) {
+                            break Some(change);
+                        }
+                    }
+                    Due::Leave => {
+                        break own.written.clone().map(|written| own.leave_change(written, roster.as_ref(), &member));
+                    }
                 }
             };
-            let member = Member { connection: connection.clone(), user: own.user.clone() };
-            steps.push(Step { member, change });
+            let Some(change) = change else { continue };
+            let (under_way, action) = match &change {
+                Change::Put { action, .. } => (&mut entering, *action),
+                Change::Leave { .. } => (&mut leaving, PresenceAction::Leave),
+            };
+            if *under_way < CONCURRENT_WRITES {
+                *under_way += 1;
+                own.busy = Some(action);
+                let asked = own.next_asked().is_some();
+                steps.push(Step { member, change, asked });
+            }
         }
         // Who was waiting behind one that is over has its turn now.
         let wake = if over.is_empty() { wake } else { Some(look.now) };
-        over.iter().for_each(|connection| presence.over(hub, connection));
+        over.iter().for_each(|member| presence.over(hub, member));
         presence.kept = !presence.own.is_empty();
         if presence.kept { Next::Steps(steps, wake) } else { Next::Done }
     }
@@ -210,25 +244,91 @@ impl Channel {
     fn step_done(&self, hub: &Hub, step: Step, revision: Option<u64>) {
         let mut state = self.state();
         let State { presence: Some(presence), subscribers, .. } = &mut *state else { return };
-        let Some(own) = presence.own.get_mut(&step.member.connection) else { return };
+        let Some(own) = presence.own.get_mut(&step.member) else { return };
         own.busy = None;
-        match step.change {
-            Change::Enter { edge, .. } => {
-                // Also if it failed: the entry may have been written.
-                own.written = Some(Written { edge, revision });
-                if revision.is_none() {
-                    own.wanted = Wanted::Until(Instant::now());
-                    if let Some(subscriber) = own.subscriber.and_then(|key| subscribers.get(key)) {
-                        subscriber.peer.queue.end(Ending::Unavailable);
-                        hub.metrics.subscribe_unavailable.increment(1);
+        let asked = if step.asked { own.take_asked() } else { None };
+        match (step.change, revision) {
+            (Change::Put { edge, action, data, quiet, .. }, Some(revision)) => {
+                own.written = Some(Written { edge, revision: Some(revision) });
+                own.data = data;
+                let Some(asked) = asked else { return };
+                if action == PresenceAction::Enter && !quiet {
+                    own.told = Some((revision, asked));
+                    self.confirm_member(hub, &mut state, &step.member);
+                } else {
+                    asked.answer(Ok(()));
+                }
+            }
+            (Change::Put { edge, .. }, None) => {
+                let was_there = own.written.is_some();
+                // The entry may have been written.
+                own.written = Some(Written { edge, revision: None });
+                match asked {
+                    Some(asked) => {
+                        if !was_there {
+                            own.ask_first(Asked::departure());
+                        }
+                        asked.answer(Err(PresenceRefused::Unavailable));
+                    }
+                    None if own.asked.is_some() => {}
+                    None => {
+                        own.wanted = Wanted::Until(Instant::now());
+                        if let Some(subscriber) = own.carrier.and_then(|key| subscribers.get(key)) {
+                            subscriber.peer.queue.end(Ending::Unavailable);
+                            hub.metrics.subscribe_unavailable.increment(1);
+                        }
                     }
                 }
             }
-            Change::Leave(_) => {
+            (Change::Leave { .. }, revision) => {
                 own.written = None;
                 own.left = revision.unwrap_or(own.left);
+                asked.into_iter().for_each(|asked| asked.answer(Ok(())));
             }
         }
+    }
+}
+
+impl Own {
+    /// What is to be written for what its client asks next; nothing, if that is answered already.
+    fn next_change(
+        &mut self,
+        look: &Look,
+        roster: Option<&Roster>,
+        member: &Member,
+        excess: &mut usize,
+    ) -> Option<Change> {
+        let asked = self.next_asked()?;
+        if asked.action == PresenceAction::Leave {
+            let (written, said) = (self.written.clone()?, asked.said.clone());
+            let data = self.parting(&written.edge, Some(&said));
+            return Some(Change::Leave { written, data, quiet: false });
+        }
+        let edge = look.me.clone()?;
+        let here = self.written.as_ref().filter(|written| written.edge == edge);
+        let present = roster.and_then(|roster| roster.member(member));
+        let repeated = |said: &MemberData| !said.id.is_empty() && said.id == asked.said.id;
+        if here.is_some() && repeated(&self.data) {
+            self.take_asked().into_iter().for_each(|asked| asked.answer(Ok(())));
+            return None;
+        }
+        let is_new = !asked.quiet && roster.is_some_and(|roster| roster.user(&member.user).is_none());
+        if is_new && *excess > 0 {
+            *excess -= 1;
+            self.take_asked().into_iter().for_each(|asked| asked.answer(Err(PresenceRefused::Full)));
+            return None;
+        }
+        let quiet = asked.quiet || present.is_some_and(repeated);
+        let action = if present.is_none() { PresenceAction::Enter } else { asked.action };
+        let known = here.and_then(|written| written.revision);
+        Some(Change::Put { edge, action, data: asked.said.clone(), quiet, known })
+    }
+
+    /// What is to be written when it goes without a word.
+    fn leave_change(&self, written: Written, roster: Option<&Roster>, member: &Member) -> Change {
+        let quiet = roster.is_some_and(|roster| roster.is_held_beside(&written.edge, member));
+        let data = self.parting(&written.edge, None);
+        Change::Leave { written, data, quiet }
     }
 }
 

@@ -6,13 +6,22 @@
 //! One task per channel attaches it, and hands out its records in their order. A record is encoded once, WebSocket
 //! header included, and every subscriber's queue gets the same bytes. Channels share nothing but a sharded map that is
 //! only touched when a subscription begins or a channel ends.
+//!
+//! Subscribers are Pusher clients, or followers: connections of the Ably protocol and event streams. All get the same
+//! records in the same order, each in its own form.
 
 mod cached;
 mod channel;
+mod encoded;
 mod entry;
+mod event;
 mod feed;
+mod follower;
+mod following;
 mod keeper;
+mod own;
 mod presence;
+mod replay;
 mod ring;
 mod roster;
 #[cfg(test)]
@@ -26,7 +35,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use backbone::registry::Apps;
-use backbone::{Backbone, Bucket, Kv};
+use backbone::{Backbone, Bucket, Kv, facts};
 use bytes::Bytes;
 use channels::{AppId, ChannelName, ClientId, ConnectionId, Position, QuotaKind, Tier};
 use metering::Refused;
@@ -43,7 +52,11 @@ use crate::queue::Frame;
 use crate::tail::Tails;
 use crate::webhooks::Webhooks;
 pub(crate) use channel::{Channel, Subscription};
-use channel::{NotJoined, Waits};
+use channel::{Joining, NotJoined, Waits};
+pub(crate) use event::{Event, EventKind};
+pub(crate) use follower::{Attach, From, Medium};
+pub(crate) use own::PresenceRefused;
+pub(crate) use presence::MemberRequest;
 use presence::Newcomer;
 pub(crate) use ring::Replay;
 
@@ -80,6 +93,8 @@ pub(crate) struct Hub {
     membership: Arc<Membership>,
     /// How many members this node has, those included that are about to leave.
     members: AtomicUsize,
+    /// Counts the members that said nothing of their own, to call what they say.
+    member_ids: AtomicU64,
     /// How many channels have subscribers, and how many subscriptions there are.
     occupied_channels: AtomicU64,
     subscriptions: AtomicU64,
@@ -126,6 +141,7 @@ impl Hub {
             stop,
             membership,
             members: AtomicUsize::new(0),
+            member_ids: AtomicU64::new(0),
             occupied_channels: AtomicU64::new(0),
             subscriptions: AtomicU64::new(0),
             changes,
@@ -149,7 +165,18 @@ impl Hub {
         name: &ChannelName,
         confirmation: Frame,
     ) -> Result<Subscription, Refused> {
-        self.join(peer, name, Waits::ForChannel(Box::new(confirmation)), None)
+        self.join(peer, name, Joining::Pusher(Waits::ForChannel(Box::new(confirmation)), None))
+    }
+
+    /// Attaches `peer` by the Ably protocol, or as a stream of events. It gets, in this order: that it is attached, from
+    /// where and whether anything is missing; what it has missed, or rewinds; who is there; and what happens from then on,
+    /// nothing twice and nothing left out. Nothing of that is waited for here.
+    ///
+    /// # Errors
+    /// The app has as many channels as it may have.
+    pub(crate) fn attach(self: &Arc<Self>, peer: &Arc<Peer>, attach: Attach) -> Result<Subscription, Refused> {
+        let name = attach.name.base().clone();
+        self.join(peer, &name, Joining::Follower(Box::new(attach)))
     }
 
     /// Subscribes `peer` as a member of a presence channel: `user`, of whom `info` is known. Its confirmation says who is
@@ -164,20 +191,14 @@ impl Hub {
         user: ClientId,
         info: Bytes,
     ) -> Result<Subscription, Refused> {
-        self.join(peer, name, Waits::ForEntry, Some(Newcomer::new(user, pusher::member_data(info))))
+        self.join(peer, name, Joining::Pusher(Waits::ForEntry, Some(Newcomer::new(user, pusher::member_data(info)))))
     }
 
-    fn join(
-        self: &Arc<Self>,
-        peer: &Arc<Peer>,
-        name: &ChannelName,
-        waits: Waits,
-        newcomer: Option<Newcomer>,
-    ) -> Result<Subscription, Refused> {
+    fn join(self: &Arc<Self>, peer: &Arc<Peer>, name: &ChannelName, joining: Joining) -> Result<Subscription, Refused> {
         let (app, meter) = (&peer.app, &peer.meter);
         let limit = self.apps.get(app).and_then(|app| app.quota.channels);
         let joined = if self.occupied.enter(meter, name, limit) {
-            self.let_in(peer, name, waits, newcomer).inspect_err(|_| self.occupied.leave(meter, name))
+            self.let_in(peer, name, joining).inspect_err(|_| self.occupied.leave(meter, name))
         } else {
             meter.refused(QuotaKind::Channels);
             Err(Refused { quota: QuotaKind::Channels, retry_after: CHANNELS_FULL, shared: true })
@@ -189,25 +210,24 @@ impl Hub {
         self: &Arc<Self>,
         peer: &Arc<Peer>,
         name: &ChannelName,
-        mut waits: Waits,
-        mut newcomer: Option<Newcomer>,
+        mut joining: Joining,
     ) -> Result<Subscription, Refused> {
         loop {
             let channel = match self.find(&peer.app, name) {
                 Some(channel) => channel,
                 None => {
                     // Before anything is done for a channel that nobody is in.
-                    if let Some(newcomer) = &mut newcomer {
+                    if let Joining::Pusher(_, Some(newcomer)) = &mut joining {
                         newcomer.take_place(&peer.meter)?;
                     }
                     self.channel(peer, name)
                 }
             };
-            match channel.join(self, peer, waits, newcomer) {
+            match channel.join(self, peer, joining) {
                 Ok(subscription) => return Ok(subscription),
                 Err(NotJoined::Refused(refused)) => return Err(refused),
                 // The next look makes a new one.
-                Err(NotJoined::Ended(back)) => (waits, newcomer) = *back,
+                Err(NotJoined::Ended(back)) => joining = *back,
             }
         }
     }
@@ -272,7 +292,8 @@ impl Hub {
     fn note(&self, channel: &Channel) {
         self.changes.note(&channel.app, &channel.name);
         let told = !channel.kind.is_presence() && !channel.name.as_str().starts_with('#');
-        if told && self.apps.get(&channel.app).is_some_and(|app| app.pusher.subscription_count) {
+        let told = told && self.apps.get(&channel.app).is_some_and(|app| app.pusher.subscription_count);
+        if told || channel.is_counted() {
             self.news.note(&channel.app, &channel.name);
         }
     }
@@ -283,17 +304,37 @@ impl Hub {
         (!name.as_str().starts_with('#')).then(|| channel.tell_count(count))?.map(Into::into)
     }
 
+    fn next_member(&self) -> u64 {
+        self.member_ids.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// Whether members of this node's are still in presence channels.
     pub(crate) fn has_members(&self) -> bool {
         self.members.load(Ordering::Relaxed) > 0
     }
 
-    /// Subscribed connections of this node, and users of the whole cluster if this node follows them.
-    pub(crate) fn counts(&self, app: &AppId, name: &ChannelName) -> (u64, Option<u64>) {
+    /// Subscribed connections of this node, users of the whole cluster if this node follows them, and how the connections
+    /// take part.
+    pub(crate) fn counts(&self, app: &AppId, name: &ChannelName) -> (u64, Option<u64>, facts::Parts) {
         match self.find(app, name) {
-            Some(channel) => (channel.subscriptions(), channel.user_count()),
-            None => (0, None),
+            Some(channel) => (channel.subscriptions(), channel.user_count(), channel.parts()),
+            None => (0, None, facts::Parts::default()),
         }
+    }
+
+    /// Whether somebody here wants to know how many take part in a channel, and how.
+    pub(crate) fn wants_metrics(&self, app: &AppId, name: &ChannelName) -> bool {
+        self.find(app, name).is_some_and(|channel| channel.is_counted())
+    }
+
+    /// Tells them, if that is news. When to try again, if it is too early.
+    pub(crate) fn tell_metrics(
+        &self,
+        app: &AppId,
+        name: &ChannelName,
+        metrics: &ably::occupancy::Metrics,
+    ) -> Option<tokio::time::Instant> {
+        self.find(app, name)?.tell_metrics(metrics).map(Into::into)
     }
 
     /// Subscribed connections of this node.
@@ -343,12 +384,12 @@ impl Hub {
         self.shards.iter().flat_map(of_app).collect()
     }
 
-    /// Every presence channel that this node follows.
+    /// Every channel whose members this node follows.
     fn presence_channels(&self) -> Vec<Arc<Channel>> {
         let presence = |shard: &Mutex<Map>| -> Vec<_> {
             let map = shard.lock();
             let channels = map.values().flat_map(HashMap::values);
-            channels.filter(|channel| channel.kind.is_presence()).cloned().collect()
+            channels.filter(|channel| channel.follows_members()).cloned().collect()
         };
         self.shards.iter().flat_map(presence).collect()
     }

@@ -59,6 +59,21 @@ impl Ring {
         }
     }
 
+    /// The newest position that it knows; `None` before the channel is attached.
+    pub(crate) fn head(&self) -> Option<Position> {
+        self.records.back().map(|(position, _)| *position).or(self.floor)
+    }
+
+    /// The place behind which everything is here.
+    pub(crate) fn floor(&self) -> Option<Position> {
+        self.floor
+    }
+
+    /// What it holds, newest first.
+    pub(crate) fn newest_first(&self) -> impl Iterator<Item = &(Position, Arc<Record>)> {
+        self.records.iter().rev()
+    }
+
     /// Up to `limit` records after `position`; `None` if the ring does not reach back that far.
     pub(crate) fn after(&self, position: Position, limit: usize) -> Option<Replay> {
         let floor = self.floor?;
@@ -89,7 +104,14 @@ mod tests {
 
     fn record(bytes: usize) -> Arc<Record> {
         let messages = vec![Message::text("e", vec![b'x'; bytes])];
-        Arc::new(Record { id: None, kind: RecordKind::Messages, connection: None, client: None, timestamp_ms: 0, messages })
+        Arc::new(Record {
+            id: None,
+            kind: RecordKind::Messages,
+            connection: None,
+            client: None,
+            timestamp_ms: 0,
+            messages,
+        })
     }
 
     fn sequences(ring: &Ring, after: u64, limit: usize) -> Option<(Vec<u64>, bool)> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use backbone::{KvError, facts};
-use channels::{App, ChannelName, ClientId, EdgeId, RosterEntry};
+use channels::{App, ChannelName, ClientId, EdgeId, Member, MemberData, Roster, RosterEntry};
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -31,6 +31,17 @@ impl Hub {
         let (_, entries) = self.read_members(&app.id, channel).await?;
         let users: BTreeSet<_> = entries.into_iter().map(|entry| entry.member.user).collect();
         Ok(users.into_iter().collect())
+    }
+
+    /// The members present in `channel`, in no order.
+    pub(crate) async fn members(&self, app: &App, channel: &ChannelName) -> Result<Vec<(Member, MemberData)>, KvError> {
+        if let Some(members) = self.find(&app.id, channel).and_then(|channel| channel.members()) {
+            return Ok(members);
+        }
+        let (as_of, entries) = self.read_members(&app.id, channel).await?;
+        // While a connection moves, two edges have its members.
+        let roster = Roster::new(as_of, entries);
+        Ok(roster.members().map(|(member, data)| (member.clone(), data.clone())).collect())
     }
 
     async fn read_members(

@@ -1,4 +1,5 @@
 mod cached;
+mod following;
 mod presence;
 mod quotas;
 
@@ -291,7 +292,7 @@ async fn nobody_is_confirmed_between_two_attachments() {
     let _between = f.subscribe(&between, "a");
     assert_eq!(between.queue.bytes(), 0, "not yet");
     assert!(f.hub.replay(&app, &name("a"), head, 1).is_none());
-    channel.go_live(&f.hub, channel::Loaded { head, roster: None, cached: None });
+    channel.go_live(&f.hub, channel::Loaded { head, stored: true, roster: None, cached: None });
     assert_eq!(next(&between).await, ["ok"]);
 }
 

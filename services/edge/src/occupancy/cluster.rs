@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-use backbone::facts::{Count, CountKey};
+use backbone::facts::{Count, CountKey, Parts};
 use backbone::{Entry, KvError, WatchEvent};
 use channels::{AppId, ChannelName, EdgeId};
 use pusher::api::Counts;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Occupancy;
+use super::{Occupancy, add};
 use crate::membership::Membership;
 
 /// Pause before a failed watch is begun again.
@@ -37,6 +37,7 @@ struct Elsewhere {
 struct Told {
     subscriptions: u64,
     users: Option<u64>,
+    parts: Parts,
     /// Of the entry that says so.
     revision: u64,
 }
@@ -50,12 +51,23 @@ impl Elsewhere {
             users: alive().filter_map(|told| Some((told.revision, told.users?))).max().map_or(0, |(_, users)| users),
         }
     }
+
+    /// The subscriptions of the living edges, and how they take part.
+    fn parts(&self, membership: &Membership) -> (u64, Parts) {
+        let alive = self.edges.iter().filter(|(edge, _)| membership.is_alive(edge)).map(|(_, told)| told);
+        alive.fold((0, Parts::default()), |(count, parts), told| (count + told.subscriptions, add(parts, told.parts)))
+    }
 }
 
 impl Cluster {
     pub(super) fn counts(&self, app: &AppId, token: &str, membership: &Membership) -> Counts {
         let elsewhere = self.counts.get(app).and_then(|channels| channels.get(token));
         elsewhere.map(|elsewhere| elsewhere.believed(membership)).unwrap_or_default()
+    }
+
+    pub(super) fn parts(&self, app: &AppId, token: &str, membership: &Membership) -> (u64, Parts) {
+        let elsewhere = self.counts.get(app).and_then(|channels| channels.get(token));
+        elsewhere.map(|elsewhere| elsewhere.parts(membership)).unwrap_or_default()
     }
 
     pub(super) fn occupied(&self, app: &AppId, membership: &Membership) -> BTreeMap<ChannelName, Counts> {
@@ -187,8 +199,8 @@ impl Occupancy {
         let me = self.membership.me();
         let key = CountKey::parse(&key).filter(|key| key.edge != me)?;
         let told = value.and_then(|(value, revision)| {
-            let Count { channel, subscriptions, users, .. } = Count::decode(value)?;
-            Some((channel, Told { subscriptions, users, revision }))
+            let Count { channel, subscriptions, users, parts } = Count::decode(value)?;
+            Some((channel, Told { subscriptions, users, parts, revision }))
         });
         let channel = match told {
             Some((channel, told)) => {

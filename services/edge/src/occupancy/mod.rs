@@ -17,6 +17,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ably::occupancy::Metrics;
+use backbone::facts::Parts;
 use backbone::{Bucket, Kv};
 use channels::{AppId, ChannelName};
 use metering::Meters;
@@ -25,7 +27,7 @@ use pusher::api::Counts;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::hub::{Hub, Parts};
+use crate::hub::{self, Hub};
 use crate::membership::Membership;
 use crate::users::Users;
 use cluster::Cluster;
@@ -83,13 +85,13 @@ impl Occupancy {
     /// Knows nothing of others until [`Self::run`] runs. Shares `parts` with the hub: has its changes from there, and tells
     /// of the cluster's by the news.
     pub(crate) fn new(
-        parts: &Parts,
+        parts: &hub::Parts,
         hub: Arc<Hub>,
         users: Arc<Users>,
         meters: Arc<Meters>,
         interval: Duration,
     ) -> Self {
-        let Parts { backbone, membership, changes, news, occupied, .. } = parts.clone();
+        let hub::Parts { backbone, membership, changes, news, occupied, .. } = parts.clone();
         let counts = backbone.kv(Bucket::Occupancy);
         Self { counts, hub, users, membership, changes, news, occupied, meters, cluster: Mutex::default(), interval }
     }
@@ -104,6 +106,18 @@ impl Occupancy {
         let others = self.cluster.lock().counts(app, channel.token().as_str(), &self.membership);
         let here = self.here(app, channel);
         Counts { subscriptions: others.subscriptions + here.subscriptions, users: here.users.unwrap_or(others.users) }
+    }
+
+    /// How connections of the cluster take part in one channel.
+    pub(crate) fn metrics(&self, app: &AppId, channel: &ChannelName) -> Metrics {
+        let (connections, parts) = self.cluster.lock().parts(app, channel.token().as_str(), &self.membership);
+        let here = self.here(app, channel);
+        metrics(connections + here.subscriptions, add(parts, here.parts))
+    }
+
+    /// The same of all of the app's channels with subscribers anywhere, by name.
+    pub(crate) fn occupied_metrics(&self, app: &AppId) -> BTreeMap<ChannelName, Metrics> {
+        self.occupied(app).into_keys().map(|channel| (channel.clone(), self.metrics(app, &channel))).collect()
     }
 
     /// The app's channels with subscribers anywhere, by name.
@@ -122,10 +136,10 @@ impl Occupancy {
     /// What this node knows by itself.
     fn here(&self, app: &AppId, channel: &ChannelName) -> Here {
         match self.users.signed_in(app, channel) {
-            Some(connections) => Here { subscriptions: connections, users: None },
+            Some(connections) => Here { subscriptions: connections, ..Here::NONE },
             None => {
-                let (subscriptions, users) = self.hub.counts(app, channel);
-                Here { subscriptions, users }
+                let (subscriptions, users, parts) = self.hub.counts(app, channel);
+                Here { subscriptions, users, parts }
             }
         }
     }
@@ -137,4 +151,28 @@ struct Here {
     subscriptions: u64,
     /// Of the whole cluster, if this node follows the channel's roster.
     users: Option<u64>,
+    /// How the connections take part.
+    parts: Parts,
+}
+
+fn add(one: Parts, other: Parts) -> Parts {
+    Parts {
+        publishers: one.publishers + other.publishers,
+        subscribers: one.subscribers + other.subscribers,
+        presence_subscribers: one.presence_subscribers + other.presence_subscribers,
+        presence_members: one.presence_members + other.presence_members,
+        presence_connections: one.presence_connections + other.presence_connections,
+    }
+}
+
+fn metrics(connections: u64, parts: Parts) -> Metrics {
+    Metrics {
+        connections,
+        publishers: parts.publishers,
+        subscribers: parts.subscribers,
+        presence_connections: parts.presence_connections,
+        presence_members: parts.presence_members,
+        presence_subscribers: parts.presence_subscribers,
+        ..Metrics::default()
+    }
 }

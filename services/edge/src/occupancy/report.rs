@@ -81,6 +81,9 @@ impl Occupancy {
     async fn write_one(&self, me: &EdgeId, counted: Counted, known: Option<Here>) -> (Counted, Option<Here>) {
         let (app, channel) = &counted;
         let count = self.here(app, channel);
+        if (count.subscriptions == 0) != (known == Some(Here::NONE)) {
+            self.news.note(app, channel);
+        }
         // Users of a channel that nobody here is in are others' to tell.
         let count = if count.subscriptions == 0 { Here::NONE } else { count };
         let key = CountKey::new(app, channel, me).to_key();
@@ -89,7 +92,8 @@ impl Occupancy {
         } else if count == Here::NONE {
             self.counts.remove(&key, None).await.map(drop)
         } else {
-            let value = Count { channel: channel.clone(), subscriptions: count.subscriptions, users: count.users, parts: Parts::default() };
+            let Here { subscriptions, users, parts } = count;
+            let value = Count { channel: channel.clone(), subscriptions, users, parts };
             self.counts.put(&key, value.encode()).await.map(drop)
         };
         if let Err(error) = &outcome {
@@ -115,5 +119,15 @@ impl Occupancy {
 }
 
 impl Here {
-    const NONE: Self = Self { subscriptions: 0, users: None };
+    pub(super) const NONE: Self = Self {
+        subscriptions: 0,
+        users: None,
+        parts: Parts {
+            publishers: 0,
+            subscribers: 0,
+            presence_subscribers: 0,
+            presence_members: 0,
+            presence_connections: 0,
+        },
+    };
 }

@@ -76,3 +76,66 @@ async fn subscriptions_add_up_and_the_newest_knows_the_users() {
     tokio::time::timeout(TTL / 2, known).await.expect("the counts of living edges in time");
     assert_eq!(occupancy.occupied(&app).into_keys().collect::<Vec<_>>(), [room]);
 }
+
+/// How connections take part adds up over living edges.
+#[tokio::test(start_paused = true)]
+async fn how_they_take_part_adds_up() {
+    let world = World::with(fixtures::app()).await;
+    let occupancy = occupancy(&world);
+    let (running, joining) = (Arc::clone(&occupancy), Arc::clone(&occupancy.membership));
+    let (stop, stop_too) = (world.stop.child_token(), world.stop.child_token());
+    tokio::spawn(async move { running.run(stop).await });
+    tokio::spawn(async move { joining.run(stop_too, || false).await });
+    let (app, room) = (fixtures::app().id, ChannelName::new("room").unwrap());
+    let meter = fixtures::meter(&fixtures::app());
+    let id = channels::ConnectionId::new("c0nn").unwrap();
+    let peer = Arc::new(crate::connections::Peer::new(id, meter, fixtures::client(), 1 << 20));
+    let name = ably::Name::parse("room").unwrap();
+    let attach = hub::Attach {
+        params: ably::ChannelParams::parse(name.params(), []).unwrap(),
+        name,
+        medium: hub::Medium::Events,
+        modes: ably::Modes::DEFAULT,
+        echo: true,
+        from: hub::From::Now,
+        resumed: false,
+    };
+    let _attached = occupancy.hub.attach(&peer, attach).unwrap();
+    let counts = world.backbone.kv(Bucket::Occupancy);
+    for number in [1, 2, 3] {
+        let edge = EdgeId::from_random(number);
+        if number < 3 {
+            let value = edge.to_string().into();
+            world.backbone.lease(&backbone::facts::edge_lease_key(&edge), value, TTL).await.unwrap();
+        }
+        let parts = Parts {
+            publishers: number,
+            subscribers: 2,
+            presence_subscribers: 1,
+            presence_members: 3,
+            presence_connections: 2,
+        };
+        let key = CountKey::new(&app, &room, &edge).to_key();
+        counts.put(&key, Count { parts, ..count("room", 2, None) }.encode()).await.unwrap();
+    }
+    let expected = Metrics {
+        connections: 5,
+        publishers: 4,
+        subscribers: 5,
+        presence_connections: 4,
+        presence_members: 6,
+        presence_subscribers: 3,
+        ..Metrics::default()
+    };
+    let known = async {
+        while occupancy.metrics(&app, &room) != expected {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(TTL / 2, known).await.expect("the counts of living edges in time");
+    assert_eq!(occupancy.occupied_metrics(&app).into_iter().collect::<Vec<_>>(), [(room.clone(), expected)]);
+    // And this edge has told its own.
+    let key = CountKey::new(&app, &room, &occupancy.membership.me()).to_key();
+    let told = Count::decode(counts.get(&key).await.unwrap().unwrap().value).unwrap();
+    assert_eq!((told.parts.publishers, told.parts.presence_subscribers), (1, 1));
+}

@@ -40,7 +40,6 @@ fn refusals_have_statuses_and_json() {
     let node = Node::start(quick());
     let signed = |path: &str, at: u64| signer().request("POST", path, &[], b"{}", at);
     for (request, status) in [
-        (request("GET", "/", "", "Connection: close\r\n"), 404),
         (request("GET", "/apps/1001/nothing", "", "Connection: close\r\n"), 404),
         (request("GET", "/apps/1001/events", "", "Connection: close\r\n"), 405),
         (request("POST", "/apps/1001/events", "{}", "Connection: close\r\n"), 401),
@@ -79,6 +78,9 @@ fn refusals_have_statuses_and_json() {
         assert!(head.contains("content-type: application/json"), "{head}");
         assert!(serde_json::from_str::<Value>(&body).unwrap()["error"].is_string(), "{body}");
     }
+    // What is nobody's is refused as the Ably protocol does.
+    let (status, _, body) = node.http(&request("GET", "/nothing", "", "Connection: close\r\n"));
+    assert_eq!((status, &serde_json::from_str::<Value>(&body).unwrap()["error"]["code"]), (404, &json!(40400)));
     let large = json!({ "name": "e", "channel": "a", "data": "x".repeat(10_241) });
     assert_eq!(node.api("POST", "/apps/1001/events", &[], &large).0, 413);
 }
@@ -279,7 +281,7 @@ fn every_limit_is_the_apps() {
 #[test]
 fn browsers_may_ask() {
     let node = Node::start(quick());
-    for path in ["/apps/1001/events", "/nothing"] {
+    for path in ["/apps/1001/events", "/apps/1001/nothing"] {
         let asked = "Origin: https://example.com\r\nAccess-Control-Request-Method: POST\r\nConnection: close\r\n";
         let (status, head, body) = node.http(&request("OPTIONS", path, "", asked));
         assert_eq!((status, body.as_str()), (204, ""));

@@ -1,5 +1,6 @@
 //! Whole edges on loopback sockets, with blocking clients: what a client sees is what is tested.
 
+mod ably_rest;
 mod api;
 mod cluster;
 mod drain;
@@ -7,8 +8,10 @@ mod fuzz;
 mod limits;
 mod operators;
 mod quotas;
+mod realtime;
 mod rules;
 mod socket;
+mod sse;
 mod tls;
 mod xhr;
 
@@ -91,8 +94,9 @@ impl Node {
             let address = listener.local_addr().unwrap();
             let (backbone, apps) = (world.backbone.clone(), world.apps.clone());
             let (readiness, meters) = (readiness.clone(), Arc::clone(&meters));
-            let edge =
-                ::metrics::with_local_recorder(&recorder, || Edge::new(config, backbone, apps, readiness, meters));
+            let edge = ::metrics::with_local_recorder(&recorder, || {
+                Edge::new(config, backbone, apps, readiness, meters, Arc::clone(&world.keys))
+            });
             let edge = edge.unwrap();
             (address, edge.host(), runtime.spawn(edge.serve(listener, shutdown.clone())))
         };

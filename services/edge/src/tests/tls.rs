@@ -75,7 +75,8 @@ fn an_unusable_certificate_stops_the_start() {
         let _context = runtime.enter();
         let meters = Arc::new(Meters::new(Instant::now()));
         let (backbone, apps) = (world.backbone.clone(), world.apps.clone());
-        let edge = Edge::new(Config { tls, ..quick() }, backbone, apps, Readiness::new(), meters);
+        let edge =
+            Edge::new(Config { tls, ..quick() }, backbone, apps, Readiness::new(), meters, Arc::clone(&world.keys));
         edge.map(drop).map_err(|error| error.to_string())
     };
     assert!(start("none.pem", "key.pem").unwrap_err().starts_with("cannot read"));

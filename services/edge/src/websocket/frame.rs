@@ -1,11 +1,15 @@
 //! Server frames as bytes.
 
+use ably::Format;
 use bytes::Bytes;
 
 use crate::queue::Frame;
 
 /// First byte of a whole text message.
 const FINAL_TEXT: u8 = 0x81;
+
+/// First byte of a whole binary message.
+const FINAL_BINARY: u8 = 0x82;
 
 /// Longest header of a frame without mask.
 const MAX_HEADER: usize = 10;
@@ -21,11 +25,19 @@ pub(crate) fn texts(payloads: &[impl AsRef<str>]) -> Frame {
     let mut bytes = Vec::with_capacity(length);
     for payload in payloads {
         let payload = payload.as_ref().as_bytes();
-        push_header(&mut bytes, payload.len());
+        push_header(&mut bytes, FINAL_TEXT, payload.len());
         bytes.extend_from_slice(payload);
     }
     let messages = u32::try_from(payloads.len()).unwrap_or(u32::MAX);
     Frame { bytes: Bytes::from(bytes), messages, ..Frame::default() }
+}
+
+/// A frame of the Ably protocol, as it goes onto the wire. It counts as one message, as all do but WebSocket's own.
+pub(crate) fn ably(format: Format, payload: &[u8]) -> Frame {
+    let mut bytes = Vec::with_capacity(payload.len() + MAX_HEADER);
+    push_header(&mut bytes, if format.is_binary() { FINAL_BINARY } else { FINAL_TEXT }, payload.len());
+    bytes.extend_from_slice(payload);
+    Frame { bytes: Bytes::from(bytes), messages: 1, ..Frame::default() }
 }
 
 /// The payloads of messages that were encoded here, for transports that frame them in another way.
@@ -45,8 +57,8 @@ pub(crate) fn payloads(mut bytes: &[u8]) -> impl Iterator<Item = &str> {
     })
 }
 
-fn push_header(bytes: &mut Vec<u8>, length: usize) {
-    bytes.push(FINAL_TEXT);
+fn push_header(bytes: &mut Vec<u8>, first: u8, length: usize) {
+    bytes.push(first);
     match (u8::try_from(length), u16::try_from(length)) {
         (Ok(short), _) if short < 126 => bytes.push(short),
         (_, Ok(medium)) => {
@@ -75,6 +87,15 @@ mod tests {
             Reference::message(payload.clone(), OpCode::Data(Data::Text), true).format(&mut expected).unwrap();
             assert_eq!(text(&payload).bytes, expected, "{length}");
             assert_eq!(payloads(&expected).collect::<Vec<_>>(), [payload], "{length}");
+        }
+    }
+
+    #[test]
+    fn each_format_has_its_kind_of_frame() {
+        for (format, code) in [(Format::Json, Data::Text), (Format::MsgPack, Data::Binary)] {
+            let mut expected = Vec::new();
+            Reference::message("x".repeat(300), OpCode::Data(code), true).format(&mut expected).unwrap();
+            assert_eq!(ably(format, "x".repeat(300).as_bytes()).bytes, expected);
         }
     }
 

@@ -460,10 +460,11 @@ pub(super) static KEYS: &[Key] = &[
     },
     Key {
         path: "backbone.dedupe_window",
-        doc: "How long a repeated publish is recognised. Must exceed `backbone.publish_deadline`; each remembered \
-              publish costs a NATS server about 230 bytes of memory.",
-        default: "1m",
-        example: "2m",
+        doc: "How long a repeated publish is recognised. Must exceed `backbone.publish_deadline`, and be at least two \
+              minutes for Ably's clients, which send again what was not answered for so long; each remembered publish \
+              costs a NATS server about 230 bytes of memory.",
+        default: "130s",
+        example: "5m",
         flag: None,
         set: Set::Duration(SECOND..=Duration::MAX, |settings, window| settings.backbone.dedupe_window = window),
     },
@@ -674,6 +675,32 @@ pub(super) static KEYS: &[Key] = &[
         example: "30s",
         flag: None,
         set: Set::Duration(Duration::ZERO..=TWO_MINUTES, |settings, time| settings.edge.presence_handover = time),
+    },
+    Key {
+        path: "edge.ably_connection_state_ttl",
+        doc: "How long Ably clients are told that their connection can be resumed after it was lost. Which messages they then \
+              still get depends on how long their channels keep them.",
+        default: "2m",
+        example: "5m",
+        flag: None,
+        set: Set::Duration(SECOND..=DAY, |settings, time| settings.edge.ably_connection_state_ttl = time),
+    },
+    Key {
+        path: "edge.ably_max_idle_interval",
+        doc: "Longest silence towards an Ably client: then it is sent a heartbeat. A client that hears nothing for 10 s more \
+              takes its connection for lost.",
+        default: "15s",
+        example: "30s",
+        flag: None,
+        set: Set::Duration(SECOND..=DAY, |settings, time| settings.edge.ably_max_idle_interval = time),
+    },
+    Key {
+        path: "edge.ably_presence_grace",
+        doc: "`edge.presence_grace` for members of the Ably protocol, whose clients expect longer.",
+        default: "15s",
+        example: "30s",
+        flag: None,
+        set: Set::Duration(Duration::ZERO..=MINUTE, |settings, time| settings.edge.ably_presence_grace = time),
     },
     Key {
         path: "edge.lease_ttl",

@@ -207,7 +207,7 @@ impl Process {
         self.background.spawn("the watch over apps", |stop| apps.run(stop));
         let meters = Arc::new(Meters::new(Instant::now()));
         let edge = match edge {
-            Some(listener) => Some((roles::edge(self, &backbone, &apps, &meters)?, listener)),
+            Some(listener) => Some((roles::edge(self, &backbone, &apps, &meters, &keys)?, listener)),
             None => None,
         };
         let host = edge.as_ref().map(|(edge, _)| edge.host());

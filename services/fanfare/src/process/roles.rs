@@ -16,9 +16,10 @@ pub(super) fn edge(
     backbone: &Backbone,
     apps: &Apps,
     meters: &Arc<Meters>,
+    keys: &Arc<ClusterKeys>,
 ) -> Result<edge::Edge, RunError> {
-    let (backbone, apps, meters) = (backbone.clone(), apps.clone(), Arc::clone(meters));
-    Ok(edge::Edge::new(process.settings.edge(), backbone, apps, process.readiness.clone(), meters)?)
+    let (backbone, apps, meters, keys) = (backbone.clone(), apps.clone(), Arc::clone(meters), Arc::clone(keys));
+    Ok(edge::Edge::new(process.settings.edge(), backbone, apps, process.readiness.clone(), meters, keys)?)
 }
 
 /// The worker. When told to stop it hands over to another.

@@ -3,6 +3,7 @@
 //! Owns the commands and the looking for mistakes. What is signed, and how it is checked, is the `auth` crate's business,
 //! so that this says what the server would say.
 
+mod ably_sign;
 mod explain;
 mod sign;
 
@@ -13,6 +14,7 @@ use auth::Signer;
 use channels::{KeyName, Secret};
 use clap::{Args, Subcommand};
 
+use self::ably_sign::{SignJwt, SignToken, SignTokenRequest};
 use self::explain::Explain;
 use self::sign::{SignAuth, SignRequest};
 
@@ -23,8 +25,15 @@ pub(crate) enum Command {
     SignRequest(SignRequest),
     /// Print what an auth endpoint answers to a client that wants to subscribe or sign in
     SignAuth(SignAuth),
-    /// Say what an auth string, an auth endpoint's answer or a signed URL covers, whether its signature fits, and if not,
-    /// what was signed instead; exit code 1 if it would be refused
+    /// Print a JWT for a client of the Ably protocol, as an app's server would make it
+    SignJwt(SignJwt),
+    /// Print a token request for a client of the Ably protocol, as an app's server would answer it; it can be used once, for
+    /// fifteen minutes
+    SignTokenRequest(SignTokenRequest),
+    /// Print an Ably token, as this server answers it to a token request
+    SignToken(SignToken),
+    /// Say what an auth string, an auth endpoint's answer, a signed URL, or a token, token request or JWT of the Ably protocol
+    /// covers, whether its signature fits, and if not, what was signed instead; exit code 1 if it would be refused
     Explain(Explain),
 }
 
@@ -54,6 +63,8 @@ pub(crate) enum Problem {
     Parameter(String),
     #[error("{0}")]
     Form(String),
+    #[error(transparent)]
+    Ably(#[from] ably::ErrorInfo),
 }
 
 impl Secrets {
@@ -68,9 +79,14 @@ impl Secrets {
         }
     }
 
+    /// The secret that has to be there.
+    fn required(&self) -> Result<Secret, Problem> {
+        self.text()?.and_then(|text| Secret::new(&text)).ok_or(Problem::NoSecret)
+    }
+
     /// Signs as the key `name`.
     fn signer(&self, name: &str) -> Result<Signer, Problem> {
-        let secret = self.text()?.and_then(|text| Secret::new(&text)).ok_or(Problem::NoSecret)?;
+        let secret = self.required()?;
         Ok(Signer::new(KeyName::new(name)?, secret))
     }
 }
@@ -80,6 +96,9 @@ pub(crate) fn run(command: &Command) -> Result<bool, Problem> {
     let (text, is_good) = match command {
         Command::SignRequest(request) => (request.sign(now_seconds())? + "\n", true),
         Command::SignAuth(auth) => (auth.sign()? + "\n", true),
+        Command::SignJwt(jwt) => (jwt.sign(now_seconds())? + "\n", true),
+        Command::SignTokenRequest(request) => (request.sign(now_seconds() * 1000, rand::random())? + "\n", true),
+        Command::SignToken(token) => (token.sign(now_seconds() * 1000, rand::random())? + "\n", true),
         Command::Explain(explain) => explain.text(now_seconds())?,
     };
     crate::print(&text);

@@ -7,14 +7,14 @@ use super::*;
 use crate::connections::Peer;
 
 const ROOM: &str = "presence-room";
-const TTL: Duration = Duration::from_secs(2);
+pub(super) const TTL: Duration = Duration::from_secs(2);
 
 /// An edge's hub with its part of the membership running.
-struct Node {
-    hub: Arc<Hub>,
-    membership: Arc<Membership>,
-    meter: Arc<AppMeter>,
-    stop: CancellationToken,
+pub(super) struct Node {
+    pub(super) hub: Arc<Hub>,
+    pub(super) membership: Arc<Membership>,
+    pub(super) meter: Arc<AppMeter>,
+    pub(super) stop: CancellationToken,
 }
 
 impl Node {
@@ -24,7 +24,7 @@ impl Node {
         users.iter().map(|user| user.as_str().to_owned()).collect()
     }
 
-    fn start(world: &World) -> Self {
+    pub(super) fn start(world: &World) -> Self {
         let parts = world.parts(TTL);
         let (membership, stop) = (Arc::clone(&parts.membership), world.stop.child_token());
         let hub = Hub::new(&Config::default(), parts, stop.clone());
@@ -36,7 +36,7 @@ impl Node {
         Self { hub, membership, meter: fixtures::meter(&fixtures::app()), stop }
     }
 
-    async fn enter(&self, connection: &str, user: &str, info: &'static str) -> Member {
+    pub(super) async fn enter(&self, connection: &str, user: &str, info: &'static str) -> Member {
         let id = ConnectionId::new(connection).unwrap();
         let peer = Arc::new(Peer::new(id, Arc::clone(&self.meter), fixtures::client(), 1 << 20));
         let subscription =
@@ -46,7 +46,7 @@ impl Node {
 }
 
 /// A connection in the room.
-struct Member {
+pub(super) struct Member {
     peer: Arc<Peer>,
     subscription: Option<Subscription>,
     told: Vec<(String, Value)>,
@@ -54,7 +54,7 @@ struct Member {
 
 impl Member {
     /// The next event and its decoded data.
-    async fn next(&mut self) -> (String, Value) {
+    pub(super) async fn next(&mut self) -> (String, Value) {
         while self.told.is_empty() {
             let taken = poll_fn(|cx| {
                 let mut frames = VecDeque::new();
@@ -71,7 +71,7 @@ impl Member {
         self.told.remove(0)
     }
 
-    async fn greeted(&mut self) -> Vec<String> {
+    pub(super) async fn greeted(&mut self) -> Vec<String> {
         let (event, data) = self.next().await;
         assert_eq!(event, "pusher_internal:subscription_succeeded");
         let ids = data["presence"]["ids"].as_array().unwrap();
@@ -83,7 +83,7 @@ impl Member {
         assert_eq!((event.as_str(), data["user_id"].as_str().unwrap()), (expected, user));
     }
 
-    fn leave(&mut self, stay: Duration) {
+    pub(super) fn leave(&mut self, stay: Duration) {
         let mut subscription = self.subscription.take().unwrap();
         subscription.stay_for(stay);
     }
@@ -92,7 +92,7 @@ impl Member {
 const ADDED: &str = "pusher_internal:member_added";
 const REMOVED: &str = "pusher_internal:member_removed";
 
-async fn world() -> World {
+pub(super) async fn world() -> World {
     World::with(fixtures::app()).await
 }
 
@@ -244,8 +244,8 @@ async fn leftovers_are_not_believed() {
     let world = world().await;
     let left =
         channels::Member { connection: ConnectionId::new("7.7").unwrap(), user: ClientId::new("ghost").unwrap() };
-    let key = backbone::facts::roster_key(&fixtures::app().id, &name(ROOM), &EdgeId::from_random(7), &left);
-    let value = backbone::facts::encode_member(&name(ROOM), &left, &channels::MemberData::default());
+    let key = facts::roster_key(&fixtures::app().id, &name(ROOM), &EdgeId::from_random(7), &left);
+    let value = facts::encode_member(&name(ROOM), &left, &channels::MemberData::default());
     world.backbone.kv(Bucket::Roster).put(&key, value).await.unwrap();
     let node = Node::start(&world);
     let mut ann = node.enter("1.1", "ann", "").await;
@@ -262,7 +262,7 @@ async fn a_node_that_was_taken_for_dead_brings_its_members_back() {
     let mut bob = there.enter("2.1", "bob", "").await;
     bob.greeted().await;
     ann.told(ADDED, "bob").await;
-    let lease = backbone::facts::edge_lease_key(&there.membership.me());
+    let lease = facts::edge_lease_key(&there.membership.me());
     world.backbone.kv(Bucket::Leases).remove(&lease, None).await.unwrap();
     ann.told(REMOVED, "bob").await;
     ann.told(ADDED, "bob").await;

@@ -1,5 +1,6 @@
 //! Explaining: what a signature is over, whether it fits, and what was signed instead.
 
+mod ably_token;
 mod request;
 mod subscription;
 
@@ -15,8 +16,9 @@ use super::{Problem, Secrets};
 /// What to explain, and what is known of it.
 #[derive(Args, Debug, Default)]
 pub(crate) struct Explain {
-    /// KEY:SIGNATURE, what an auth endpoint answered ({"auth": …}), or the URL of a signed request
-    #[arg(value_name = "AUTH|URL")]
+    /// KEY:SIGNATURE, what an auth endpoint answered ({"auth": …}), the URL of a signed request, or a token, token request
+    /// ({"keyName": …}) or JWT of the Ably protocol
+    #[arg(value_name = "AUTH|URL|TOKEN")]
     what: String,
     #[command(flatten)]
     secret: Secrets,
@@ -76,6 +78,10 @@ impl Explain {
         let what = self.what.trim();
         if what.contains("auth_signature=") || what.contains("auth_key=") || what.contains("://") {
             request::explain(self, what, now_seconds, &mut report)?;
+        } else if what.contains("\"keyName\"") {
+            ably_token::explain_request(self, what, now_seconds * 1000, &mut report)?;
+        } else if ably_token::looks_like_token(what) {
+            ably_token::explain_token(self, what, now_seconds * 1000, &mut report)?;
         } else {
             subscription::explain(self, what, &mut report)?;
         }

@@ -26,7 +26,8 @@ use self::answer::Progress;
 pub(crate) use self::answer::{Answer, AnswerBody};
 use self::sessions::{Place, Requests};
 pub(crate) use self::sessions::{Sent, Sessions};
-use super::{Connection, Ended, Opening, Visitor, admit, count, measure};
+use super::{Connection, Ended, Opening, admit};
+use crate::connection::{Visitor, measure};
 use crate::metrics::Transport;
 use crate::queue::{Frame, Notices};
 use crate::server::Shared;
@@ -103,8 +104,6 @@ struct XhrTask {
     _place: Place,
     requests: Requests,
     connection: Connection,
-    /// That of the first request.
-    transport: Transport,
     /// The answer that is open.
     answer: Option<Answer>,
     /// The client was told that the session is open.
@@ -129,7 +128,6 @@ impl XhrTask {
             _place: place,
             requests,
             connection: Connection::open(shared, answer.transport, opening),
-            transport: answer.transport,
             answer: Some(answer),
             opened: false,
             heartbeat: false,
@@ -174,7 +172,7 @@ impl XhrTask {
                 Event::Timer if self.answer.is_none() => return Ended::Lost,
                 Event::Timer => {
                     self.heartbeat = true;
-                    self.set_timer(self.connection.shared.config.xhr_heartbeat);
+                    self.set_timer(self.connection.core.shared.config.xhr_heartbeat);
                 }
                 Event::Broken => return Ended::Lost,
             }
@@ -187,7 +185,7 @@ impl XhrTask {
         }
         loop {
             let written = std::mem::take(&mut self.written);
-            let notices = self.connection.peer.queue.take(cx, written, &mut self.out);
+            let notices = self.connection.core.peer.queue.take(cx, written, &mut self.out);
             if notices != Notices::default() {
                 return Poll::Ready(Event::Notices(notices));
             }
@@ -216,7 +214,7 @@ impl XhrTask {
         let progress = answer.poll_progress(cx);
         if progress == Progress::Whole {
             self.answer = None;
-            self.set_timer(self.connection.shared.config.xhr_grace);
+            self.set_timer(self.connection.core.shared.config.xhr_grace);
         }
         progress
     }
@@ -228,7 +226,7 @@ impl XhrTask {
         if nothing || answer.poll_ready(cx).is_pending() {
             return Poll::Pending;
         }
-        let shared = &self.connection.shared;
+        let shared = &self.connection.core.shared;
         if !self.opened {
             self.opened = true;
             answer.lines.open();
@@ -236,7 +234,7 @@ impl XhrTask {
         let mut messages = 0;
         while answer.lines.len() < CHUNK_BYTES && !answer.lines.is_full() {
             if self.out.is_empty() {
-                self.connection.peer.queue.refill(&mut self.out);
+                self.connection.core.peer.queue.refill(&mut self.out);
             }
             let Some(frame) = self.out.pop_front() else { break };
             answer.lines.frames(frame::payloads(&frame.bytes));
@@ -256,8 +254,8 @@ impl XhrTask {
             answer.lines.close(code);
             last = true;
         }
-        count(&shared.metrics, answer.send(last), messages);
-        self.set_timer(self.connection.shared.config.xhr_heartbeat);
+        self.connection.core.count(answer.send(last), messages);
+        self.set_timer(self.connection.core.shared.config.xhr_heartbeat);
         Poll::Ready(())
     }
 
@@ -271,7 +269,7 @@ impl XhrTask {
             Progress::Open => answer.refuse(),
             Progress::Whole => {
                 self.answer = Some(answer);
-                self.set_timer(self.connection.shared.config.xhr_heartbeat);
+                self.set_timer(self.connection.core.shared.config.xhr_heartbeat);
                 self.connection.handle(Input::Alive);
             }
             Progress::Broken => return Some(Ended::Lost),
@@ -287,7 +285,7 @@ impl XhrTask {
             self.discard(ended);
         }
         self.out.extend(last);
-        let shared = Arc::clone(&self.connection.shared);
+        let shared = Arc::clone(&self.connection.core.shared);
         if let Ended::Close { code, .. } = ended {
             self.closing = Some(code);
             let parted = poll_fn(|cx| self.poll_farewell(cx));
@@ -300,7 +298,7 @@ impl XhrTask {
         if let Some(answer) = &self.answer {
             answer.cut();
         }
-        self.connection.count_out(self.transport, ended);
+        self.connection.count_out(ended);
     }
 
     fn discard(&mut self, ended: Ended) {

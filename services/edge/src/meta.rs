@@ -1,0 +1,145 @@
+//! What metachannels tell of an app's clients, to whoever subscribes to them.
+//!
+//! Owns the way from something that happened to a message on a metachannel. Nothing is published that nobody subscribes to,
+//! so these channels have no history of times without subscribers; what more happens than can be published is not told.
+//! Nobody is charged for these messages.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ably::ErrorInfo;
+use ably::meta::{Connection, Event};
+use backbone::Publish;
+use channels::{App, AppId, ClientId, ConnectionId, Record, RecordKind};
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock;
+use crate::connections::Peer;
+use crate::server::Shared;
+
+/// Messages that wait to be published.
+const WAITING: usize = 1024;
+
+/// Connections that are away and may yet come back. The end of what is more is not told.
+const AWAY: usize = 10_000;
+
+/// The end of the queue at which things are told.
+#[derive(Debug)]
+pub(crate) struct Meta {
+    queue: mpsc::Sender<Publish>,
+    /// In the order in which their time is over.
+    away: Mutex<VecDeque<Away>>,
+}
+
+/// A connection that nobody has told goodbye.
+#[derive(Debug)]
+struct Away {
+    until: Instant,
+    app: AppId,
+    connection: ConnectionId,
+    generation: u32,
+    client: Option<ClientId>,
+    transport: &'static str,
+    error: Option<ErrorInfo>,
+}
+
+impl Meta {
+    /// A queue, and its other end for [`run`].
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Publish>) {
+        let (queue, told) = mpsc::channel(WAITING);
+        (Self { queue, away: Mutex::default() }, told)
+    }
+
+    /// Tells those of the cluster who want to know what happened in `app`.
+    pub(crate) fn tell(&self, shared: &Shared, app: &App, event: &Event<'_>) {
+        for metachannel in event.channels() {
+            let channel = metachannel.channel();
+            if shared.occupancy.counts(&app.id, &channel).subscriptions == 0 {
+                continue;
+            }
+            let record = Record {
+                id: Some(format!("{:016x}", rand::random::<u64>())),
+                kind: RecordKind::Messages,
+                connection: None,
+                client: None,
+                timestamp_ms: clock::unix_ms(),
+                messages: vec![event.message()],
+            };
+            let tier = app.tier(&channel);
+            let publish = Publish { app: app.id.clone(), channel, tier, record, idempotency: None };
+            // Full: there is more to tell than anybody could read.
+            self.queue.try_send(publish).ok();
+        }
+    }
+
+    /// Tells that the transport of `peer` is gone, if its connection is not resumed in time.
+    pub(crate) fn away(&self, shared: &Shared, peer: &Peer, generation: u32, error: Option<ErrorInfo>) {
+        let Some(app) = shared.apps.get(&peer.app) else { return };
+        let closed = Event::ConnectionClosed(connection(peer), None);
+        let wanted =
+            |channel: &ably::meta::Metachannel| shared.occupancy.counts(&app.id, &channel.channel()).subscriptions > 0;
+        if !closed.channels().iter().any(wanted) {
+            return;
+        }
+        let mut away = self.away.lock();
+        if away.len() < AWAY {
+            away.push_back(Away {
+                until: Instant::now() + shared.config.ably_connection_state_ttl,
+                app: peer.app.clone(),
+                connection: peer.id.clone(),
+                generation,
+                client: peer.user().cloned(),
+                transport: peer.client.transport.name(),
+                error,
+            });
+        }
+    }
+}
+
+/// A connection as it is told.
+pub(crate) fn connection(peer: &Peer) -> Connection<'_> {
+    Connection { connection_id: &peer.id, client_id: peer.user(), transport: peer.client.transport.name() }
+}
+
+/// Publishes what is `told` until `stop`.
+pub(crate) async fn run(shared: Arc<Shared>, mut told: mpsc::Receiver<Publish>, stop: CancellationToken) {
+    /// How often those who are away are looked at.
+    const LOOK: Duration = Duration::from_secs(1);
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = looks.tick() => look(&shared).await,
+            publish = told.recv() => {
+                let Some(publish) = publish else { return };
+                if let Err(error) = shared.backbone.publish(publish).await {
+                    tracing::debug!(error = &error as &dyn std::error::Error, "a metachannel was not told");
+                }
+            }
+        }
+    }
+}
+
+/// Tells the end of those whose time is over.
+async fn look(shared: &Shared) {
+    loop {
+        let now = Instant::now();
+        let over = {
+            let mut away = shared.meta.away.lock();
+            if away.front().is_some_and(|away| away.until <= now) { away.pop_front() } else { None }
+        };
+        let Some(Away { app, connection, generation, client, transport, error, .. }) = over else { return };
+        if shared.resumes.was_resumed(&app, &connection, generation).await {
+            continue;
+        }
+        if let Some(app) = shared.apps.get(&app) {
+            let connection = Connection { connection_id: &connection, client_id: client.as_ref(), transport };
+            shared.meta.tell(shared, &app, &Event::ConnectionClosed(connection, error.as_ref()));
+        }
+    }
+}
