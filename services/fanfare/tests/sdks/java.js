@@ -1,4 +1,4 @@
-// Pusher's libraries for Java as an application uses them, built by deploy/dev/sdks.sh.
+// Pusher's and Ably's libraries for Java as an application uses them, built by deploy/dev/sdks.sh.
 
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -29,3 +29,6 @@ export function clientLibrary(t, { host, port }, { key }, endpoint, timeouts = {
     pongTimeoutMs,
   });
 }
+
+/** ably-java, not yet connected. */
+export const javaAbly = (t, { host, port }, token, binary) => library(t, 'ably', { host, port, token, binary });

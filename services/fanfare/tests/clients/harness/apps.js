@@ -4,18 +4,21 @@ const EVERYTHING = { '*': ['*'] };
 
 /**
  * `pusher`, `limits` and `quota` are the tables of the seed file, by their keys there. Of `webhooks`, `to` names a
- * receiver (`harness/webhook_receiver.js`) and a path there; the rest is as in the seed file.
+ * receiver (`harness/webhook_receiver.js`) and a path there; the rest is as in the seed file. `revocable` are the keys
+ * whose tokens can be revoked.
  */
 function app(
   id,
   name,
   { enabled = true, pusher = {}, limits = {}, quota = {}, webhooks = [], namespaces = [], ...rest } = {},
 ) {
-  const { capabilities = { [name]: EVERYTHING } } = rest;
+  const { capabilities = { [name]: EVERYTHING }, revocable = [] } = rest;
   const keys = Object.entries(capabilities).map(([key, capability]) => ({
     key,
-    secret: `${key}-secret-${id}`,
+    // ably-js takes no secret with a dot in it.
+    secret: `${key}-secret-${id}`.replaceAll('.', '-'),
     capability,
+    isRevocable: revocable.includes(key),
   }));
   const tables = { pusher: { client_events: true, ...pusher }, limits, quota };
   return { id, name, enabled, tables, webhooks, keys, namespaces, ...credentials(id, keys[0]) };
@@ -119,6 +122,21 @@ export const apps = {
   patient: app('1022', 'patient', {
     webhooks: [{ to: ['steady', '/moody'] }, { to: ['steady', '/calm'] }, { to: ['mortal', '/'] }],
   }),
+  /** For clients of the Ably protocol, with several keys. */
+  ably: app('1050', 'ably', {
+    capabilities: {
+      '1050.all': { '[*]*': ['*'], '*': ['*'] },
+      '1050.revocable': EVERYTHING,
+      '1050.listen': { '*': ['subscribe', 'history'] },
+      '1050.rooms': { 'room:*': ['subscribe', 'publish'], 'board:*:open': ['subscribe'] },
+    },
+    revocable: ['1050.revocable'],
+    limits: { presence_members: 250 },
+    namespaces: [{ prefix: 'kept-', tier: 'persistent', retention: '1h' }],
+  }),
+  /** The same, nobody's but the test's that counts or lists. */
+  ablyCounted: app('1051', 'ably-counted', { capabilities: { '1051.all': { '[*]*': ['*'], '*': ['*'] } } }),
+  ablyListed: app('1052', 'ably-listed'),
 };
 
 /** Credentials that no app has. */

@@ -12,7 +12,7 @@ import { ReceivedOnChannel, ReceivedOnConnection } from './received.js';
 import { clientOptions } from './subscriber.js';
 
 /** Starting it takes a second, on a busy machine many. */
-const START_MS = 60_000;
+export const START_MS = 60_000;
 
 const FLAGS = [
   '--disable-gpu',
@@ -30,6 +30,10 @@ const { resolve } = createRequire(import.meta.url);
 const own = (name) => readFileSync(new URL(`browser/${name}`, import.meta.url));
 const build = (name) => readFileSync(resolve(`pusher-js/dist/web/${name}`));
 
+/** A Chromium without a window. */
+export const launchChromium = () =>
+  chromium.launch({ executablePath: chromiumBrowser(), chromiumSandbox: false, args: FLAGS, timeout: START_MS });
+
 /** One Chromium for the tests of the suite in which this is called. */
 export function useBrowser() {
   const browser = new Browser();
@@ -45,12 +49,7 @@ class Browser {
   async start() {
     this.#server.listen(0, '127.0.0.1');
     await once(this.#server, 'listening');
-    this.#chromium = await chromium.launch({
-      executablePath: chromiumBrowser(),
-      chromiumSandbox: false,
-      args: FLAGS,
-      timeout: START_MS,
-    });
+    this.#chromium = await launchChromium();
   }
 
   async stop() {

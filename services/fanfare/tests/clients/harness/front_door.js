@@ -9,13 +9,14 @@ export class FrontDoor {
   #server = createServer((client) => this.#forward(client));
   /** `{ client, upstream, isStranded }` of each connection. */
   #pairs = new Set();
-  #target;
+  #targets;
+  #next = 0;
   #tap;
 
-  /** One that sends new connections to `node`, until the test ends. */
-  static async open(t, node) {
+  /** One that sends new connections to `nodes`, to each in turn, until the test ends. */
+  static async open(t, ...nodes) {
     const door = new FrontDoor();
-    door.leadTo(node);
+    door.leadTo(...nodes);
     door.#server.listen(0, door.host);
     await once(door.#server, 'listening');
     t.after(() => door.#close());
@@ -26,9 +27,9 @@ export class FrontDoor {
     return this.#server.address().port;
   }
 
-  /** Sends connections made from now on to `node`; those that exist stay where they are. */
-  leadTo(node) {
-    this.#target = node;
+  /** Sends connections made from now on to `nodes`, to each in turn; those that exist stay where they are. */
+  leadTo(...nodes) {
+    this.#targets = nodes;
   }
 
   /** Ends every connection without a word, to both sides. */
@@ -56,7 +57,8 @@ export class FrontDoor {
   }
 
   #forward(client) {
-    const upstream = connect({ host: this.#target.host, port: this.#target.port });
+    const { host, port } = this.#targets[this.#next++ % this.#targets.length];
+    const upstream = connect({ host, port });
     upstream.on('data', (piece) => this.#tap?.push(piece.toString('latin1')));
     const pair = { client, upstream, isStranded: false };
     this.#pairs.add(pair);

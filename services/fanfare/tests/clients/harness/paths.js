@@ -19,7 +19,7 @@ export const fanfareBinary = () => program('FANFARE_BIN', 'target/debug/fanfare'
 export const natsServer = () =>
   program('NATS_SERVER', '.tools/venv/bin/nats-server', 'install it as the Makefile does');
 
-/** A Python that has the `pusher` library. */
+/** A Python that has the libraries `pusher` and `ably`. */
 export const python = () =>
   program('FANFARE_TEST_PYTHON', '.tools/venv/bin/python', 'install it with deploy/dev/tools.sh');
 

@@ -13,13 +13,13 @@ const assignments = (table) =>
     .map(([key, value]) => `${key} = ${quoted(value)}\n`)
     .join('');
 
-function keyTable({ key, secret, capability }) {
+function keyTable({ key, secret, capability, isRevocable }) {
   return `
 [[app.key]]
 name = ${quoted(key)}
 secret = ${quoted(secret)}
 capability = ${inlineTable(capability)}
-`;
+${isRevocable ? 'revocable_tokens = true\n' : ''}`;
 }
 
 const namespaceTable = (namespace) => `\n[[app.namespace]]\n${assignments(namespace)}`;

@@ -13,7 +13,7 @@ import java.util.Map;
 /**
  * Drives a library from outside: one call a line on stdin, one answer a line on stdout, as JSON.
  *
- * <p>The argument is {@code http} or {@code client}; the first line is the library's settings. A call is {@code
+ * <p>The argument is {@code http}, {@code client} or {@code ably}; the first line is the library's settings. A call is {@code
  * {"method", "args"}}; its answer {@code {"result"}} or {@code {"error", "message"}}. What happens by itself is a line
  * {@code {"happened"}}.
  */
@@ -31,7 +31,7 @@ public final class Main {
     public static void main(String[] args) throws Exception {
         BufferedReader in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         JsonObject settings = GSON.fromJson(in.readLine(), JsonObject.class);
-        Library library = args[0].equals("http") ? new HttpLibrary(settings) : new ClientLibrary(settings);
+        Library library = library(args[0], settings);
         for (String line = in.readLine(); line != null; line = in.readLine()) {
             JsonObject call = GSON.fromJson(line, JsonObject.class);
             try {
@@ -42,6 +42,15 @@ public final class Main {
             }
         }
         System.exit(0);
+    }
+
+    private static Library library(String name, JsonObject settings) throws Exception {
+        return switch (name) {
+            case "http" -> new HttpLibrary(settings);
+            case "client" -> new ClientLibrary(settings);
+            case "ably" -> new AblyLibrary(settings);
+            default -> throw new IllegalArgumentException(name);
+        };
     }
 
     /** Writes a line with one member. */
