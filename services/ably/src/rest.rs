@@ -23,4 +23,4 @@ pub use presence::{MembersPage, PresenceQuery};
 pub use publish::{Published, connection_key, forced_refusal, parse_publish};
 pub use revoke::{RevokeRequest, RevokeResult, Revoked, WrittenTarget};
 pub use route::{Route, allowed, route};
-pub use stats::StatsQuery;
+pub use stats::{StatsQuery, stats_item};

@@ -9,9 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ably::ErrorInfo;
-use ably::meta::{Connection, Event};
+use ably::meta::{Connection, Event, Metachannel};
 use backbone::Publish;
+use backbone::usage::UsageStore;
 use channels::{App, AppId, ClientId, ConnectionId, Record, RecordKind};
+use metering::usage::{Interval, Period};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -80,8 +82,7 @@ impl Meta {
     pub(crate) fn away(&self, shared: &Shared, peer: &Peer, generation: u32, error: Option<ErrorInfo>) {
         let Some(app) = shared.apps.get(&peer.app) else { return };
         let closed = Event::ConnectionClosed(connection(peer), None);
-        let wanted =
-            |channel: &ably::meta::Metachannel| shared.occupancy.counts(&app.id, &channel.channel()).subscriptions > 0;
+        let wanted = |channel: &Metachannel| shared.occupancy.counts(&app.id, &channel.channel()).subscriptions > 0;
         if !closed.channels().iter().any(wanted) {
             return;
         }
@@ -111,15 +112,58 @@ pub(crate) async fn run(shared: Arc<Shared>, mut told: mpsc::Receiver<Publish>, 
     const LOOK: Duration = Duration::from_secs(1);
     let mut looks = tokio::time::interval(LOOK);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut counted = until_counted();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = looks.tick() => look(&shared).await,
+            () = tokio::time::sleep_until(counted) => {
+                tell_stats(&shared).await;
+                counted = until_counted();
+            }
             publish = told.recv() => {
                 let Some(publish) = publish else { return };
                 if let Err(error) = shared.backbone.publish(publish).await {
                     tracing::debug!(error = &error as &dyn std::error::Error, "a metachannel was not told");
                 }
+            }
+        }
+    }
+}
+
+/// When the minute that runs now is over, and every node has had the time to write what it counted in it.
+fn until_counted() -> Instant {
+    /// Nodes write every ten seconds.
+    const WRITTEN: Duration = Duration::from_secs(15);
+    let running = Period::of(Interval::Minute, clock::unix_ms().saturating_sub(millis(WRITTEN)));
+    let left = (running.end_ms() + millis(WRITTEN)).saturating_sub(clock::unix_ms());
+    Instant::now() + Duration::from_millis(left.max(1))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Tells the statistics of the minute before this one, if this edge is the one to do it.
+async fn tell_stats(shared: &Shared) {
+    if !shared.membership.cleans_up() {
+        return;
+    }
+    let (store, channel) = (UsageStore::reader(&shared.backbone), Metachannel::StatsMinute.channel());
+    let now_ms = clock::unix_ms();
+    let minute = Period::of(Interval::Minute, Period::of(Interval::Minute, now_ms).start_ms() - 1);
+    let snapshot = shared.apps.snapshot();
+    let wanted = snapshot.iter().filter(|app| shared.occupancy.counts(&app.id, &channel).subscriptions > 0);
+    for app in wanted {
+        match store.query(&app.id, Interval::Minute, minute.start_ms(), minute.end_ms() - 1, now_ms).await {
+            Ok(used) => {
+                for (period, counts) in &used {
+                    let item = ably::rest::stats_item(&app.id, *period, counts);
+                    shared.meta.tell(shared, app, &Event::Stats(&item));
+                }
+            }
+            Err(error) => {
+                tracing::debug!(error = &error as &dyn std::error::Error, app = %app.id, "statistics were not told");
             }
         }
     }

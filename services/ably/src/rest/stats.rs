@@ -112,14 +112,7 @@ impl StatsQuery {
     }
 
     fn flat<'a>(&self, app: &'a AppId, (period, counts): &(Period, Counts)) -> StatsItem<'a> {
-        StatsItem {
-            interval_id: period.to_string(),
-            unit: unit(self.unit),
-            schema: SCHEMA,
-            app_id: app.as_str(),
-            entries: entries(counts),
-            in_progress: self.in_progress(*period),
-        }
+        StatsItem { in_progress: self.in_progress(*period), ..StatsItem::new(app, *period, counts) }
     }
 
     /// As versions before the third have it: objects in objects, and nothing that is zero.
@@ -152,6 +145,24 @@ struct StatsItem<'a> {
     entries: BTreeMap<&'static str, u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     in_progress: Option<String>,
+}
+
+impl<'a> StatsItem<'a> {
+    fn new(app: &'a AppId, period: Period, counts: &Counts) -> Self {
+        Self {
+            interval_id: period.to_string(),
+            unit: unit(period.interval()),
+            schema: SCHEMA,
+            app_id: app.as_str(),
+            entries: entries(counts),
+            in_progress: None,
+        }
+    }
+}
+
+/// What `app` used in a period that is over, as JSON text: what metachannels tell.
+pub fn stats_item(app: &AppId, period: Period, counts: &Counts) -> String {
+    serde_json::to_string(&StatsItem::new(app, period, counts)).expect("names and numbers are JSON")
 }
 
 /// Counts by their names, without those that are zero.

@@ -87,6 +87,13 @@ impl UsageStore {
         Self { kv: backbone.kv(Bucket::Usage), kept }
     }
 
+    /// The usage in `backbone` for whoever only reads it: whatever is still there. How long that is, is for who writes it to
+    /// say.
+    pub fn reader(backbone: &Backbone) -> Self {
+        const AGES: Duration = Duration::from_secs(u32::MAX as u64);
+        Self::new(backbone, Kept { minutes: AGES, hours: AGES, days: AGES, months: AGES })
+    }
+
     /// The minutes of which nodes have written rows, and the keys of those.
     pub async fn minutes(&self) -> Result<BTreeMap<u64, BTreeSet<RawKey>>, KvError> {
         let mut minutes: BTreeMap<u64, BTreeSet<RawKey>> = BTreeMap::new();

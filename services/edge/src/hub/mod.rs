@@ -55,7 +55,6 @@ pub(crate) use channel::{Channel, Subscription};
 use channel::{Joining, NotJoined, Waits};
 pub(crate) use event::{Event, EventKind};
 pub(crate) use follower::{Attach, From, Medium};
-pub(crate) use own::PresenceRefused;
 pub(crate) use presence::MemberRequest;
 use presence::Newcomer;
 pub(crate) use ring::Replay;

@@ -11,11 +11,12 @@ mod reply;
 mod stats;
 mod tokens;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use ::channels::{App, ChannelName};
 use ably::credentials::{Credentials, Granted};
+use ably::meta::{self, Event};
 use ably::query::Query;
 use ably::rest::{self, Answer, Exchange, Headers, Kind, Route};
 use ably::sse::Path;
@@ -76,6 +77,8 @@ struct Call<'a> {
     begun: Instant,
     /// Milliseconds since the Unix epoch.
     now_ms: u64,
+    /// Who calls, once that is known: the app, and the client if it says which.
+    known: OnceLock<(Arc<App>, Identity)>,
 }
 
 /// Who calls.
@@ -101,9 +104,12 @@ async fn rest(shared: &Arc<Shared>, request: Request<Incoming>) -> Reply {
         let query = Query::parse(head.uri.query().unwrap_or_default()).map_err(|error| (plain, error.into()))?;
         let exchange = Exchange::read(&query, &headers).map_err(|(exchange, error)| (exchange, error.into()))?;
         let route = rest::route(method, path).map_err(|error| (exchange, error.into()))?;
-        let call = Call { shared, query, headers, exchange, begun: Instant::now(), now_ms: clock::unix_ms() };
+        let (begun, now_ms, known) = (Instant::now(), clock::unix_ms(), OnceLock::new());
+        let call = Call { shared, query, headers, exchange, begun, now_ms, known };
         // Boxed: sockets do not all have the size of what the largest request takes.
-        Box::pin(respond(&call, route, &mut upload)).await.map_err(|failure| (exchange, failure))
+        let answered = Box::pin(respond(&call, route, &mut upload)).await;
+        call.tell(&head.method, path, &answered);
+        answered.map_err(|failure| (exchange, failure))
     };
     let reply = match answered.await {
         Ok(answer) => reply::whole(answer),
@@ -158,7 +164,20 @@ impl Call<'_> {
         let claimed = self.headers.client_id()?;
         let claimed = claimed.as_deref().or_else(|| self.query.get("clientId"));
         let identity = granted.identity.clone().connecting_as(claimed)?;
+        self.known.get_or_init(|| (Arc::clone(&app), identity.clone()));
         Ok(Caller { app, granted, identity })
+    }
+
+    /// Tells the app's metachannel how the request was answered.
+    fn tell(&self, method: &Method, path: &str, answered: &Result<Answer, Failure>) {
+        let Some((app, identity)) = self.known.get() else { return };
+        let status_code = match answered {
+            Ok(answer) => answer.status,
+            Err(failure) => failure.error.status,
+        };
+        let client_id = if let Identity::Is(client) = identity { Some(client) } else { None };
+        let request = meta::Request { method: method.as_str(), path, status_code, client_id };
+        self.shared.meta.tell(self.shared, app, &Event::Request(request));
     }
 }
 
