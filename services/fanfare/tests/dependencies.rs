@@ -45,11 +45,13 @@ const ALLOWED: [(&str, &[&str]); 15] = [
 ];
 
 /// Libraries that only these crates may use.
-const CONFINED: [(&str, &[&str]); 7] = [
+const CONFINED: [(&str, &[&str]); 9] = [
     ("async-nats", &["backbone"]),
     ("redb", &["backbone"]),
     ("tungstenite", &["edge", "loadtest"]),
     ("tonic", &["agent", "control", "fanfare", "proto"]),
+    ("rmp", &["ably"]),
+    ("jmespath", &["ably"]),
     ("hyper", &["control", "edge", "telemetry", "loadtest", "worker"]),
     ("clap", &["fanfare", "loadtest"]),
     ("rustls", &["control", "edge", "fanfare", "worker"]),

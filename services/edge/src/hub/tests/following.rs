@@ -11,6 +11,7 @@ use channels::{ClientId, Epoch, EventPosition, Position, PresenceAction};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::hub::own::PresenceRefused;
 use crate::hub::{Attach, EventKind, From, Medium, MemberRequest};
 
 pub(super) const MEDIA: [Medium; 3] =
