@@ -7,11 +7,13 @@
 //! An entry is stored under `{app}.{day}.{id}`, with `=` for no app, and ids begin with the time: so a page is found by
 //! listing a few days, and not the whole log.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use channels::AppId;
 use futures_util::TryStreamExt as _;
+use parking_lot::Mutex;
 use prost::Message as _;
 use proto::backbone::AuditEntry as Stored;
 use proto::backbone::audit_entry;
@@ -37,7 +39,8 @@ const NO_APP: &str = "=";
 /// page is short, or empty, and says where the next one begins.
 const MAX_LOOKED_AT: usize = 2_000;
 
-/// An entry's id: 13 digits of milliseconds since the Unix epoch, `-`, 16 hex digits.
+/// An entry's id: 13 digits of milliseconds since the Unix epoch, `-`, 16 hex digits. Of those the first four count the
+/// entries that one log began in that millisecond, so that they are listed in their order, and the others are random.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AuditId(String);
 
@@ -59,8 +62,9 @@ impl AuditId {
         }
     }
 
-    fn random(time_ms: u64) -> Self {
-        Self(format!("{time_ms:013}-{:016x}", rand::random::<u64>()))
+    fn given(time_ms: u64, nth: u16) -> Self {
+        let random = rand::random::<u64>() >> u16::BITS;
+        Self(format!("{time_ms:013}-{nth:04x}{random:012x}"))
     }
 
     /// The id's text.
@@ -170,18 +174,34 @@ pub struct AuditPage {
 pub struct AuditLog {
     entries: Kv,
     kept_for: Duration,
+    latest: Arc<Mutex<Latest>>,
+}
+
+/// The millisecond of the entry begun last, and how many were begun in it before.
+#[derive(Debug, Default)]
+struct Latest {
+    time_ms: u64,
+    nth: u16,
+}
+
+impl Latest {
+    fn next(&mut self, time_ms: u64) -> AuditId {
+        let nth = if self.time_ms == time_ms { self.nth.saturating_add(1) } else { 0 };
+        *self = Self { time_ms, nth };
+        AuditId::given(time_ms, nth)
+    }
 }
 
 impl AuditLog {
     /// The cluster's log, whose new entries go after `kept_for` (whole seconds, at least one).
     pub fn new(backbone: &Backbone, kept_for: Duration) -> Self {
-        Self { entries: backbone.kv(Bucket::Audit), kept_for }
+        Self { entries: backbone.kv(Bucket::Audit), kept_for, latest: Arc::default() }
     }
 
     /// Writes down what is about to be tried. If this fails it must not be.
     pub async fn begin(&self, new: NewAudit, now_ms: u64) -> Result<Begun, KvError> {
         let NewAudit { actor, method, app, target, changes, peer } = new;
-        let id = AuditId::random(now_ms);
+        let id = self.latest.lock().next(now_ms);
         let outcome = Outcome::Pending;
         let entry = AuditEntry { id, actor, method, app, target, changes, peer, outcome, revision: 0 };
         self.write(&entry).await?;

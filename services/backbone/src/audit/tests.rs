@@ -44,6 +44,16 @@ async fn some() -> AuditLog {
 }
 
 #[tokio::test]
+async fn entries_of_one_millisecond_are_listed_in_their_order() {
+    let log = log();
+    for n in 0..50 {
+        let _ = note(&log.clone(), &n.to_string(), Some("1"), NOW).await;
+    }
+    let newest_first: Vec<String> = (0..50).rev().map(|n| n.to_string()).collect();
+    assert_eq!(targets(&log, AuditQuery::default()).await, newest_first);
+}
+
+#[tokio::test]
 async fn an_entry_is_there_before_its_outcome() {
     let log = log();
     let begun = note(&log, "a", Some("1"), NOW).await;
@@ -115,7 +125,7 @@ async fn old_entries_go_by_themselves() {
 
 #[test]
 fn ids() {
-    let id = AuditId::random(NOW);
+    let id = AuditId::given(NOW, 0);
     assert_eq!(AuditId::new(id.as_str()), Ok(id.clone()));
     assert_eq!(id.time_ms(), NOW);
     for text in ["", "1730000000123", "1730000000123-", "173000000012x-0000000000000000", "1-0000000000000000"] {
