@@ -10,9 +10,13 @@ use crate::checker::{app, config, connect};
 
 const STREAM: &str = "fanfare-webhooks";
 
+/// Pushes an event, again if an election takes longer than a push waits: with the same id it is in the queue once.
 async fn push(backbone: &Backbone, number: usize) {
     let id = IdempotencyId::new(&format!("event-{number}")).unwrap();
-    backbone.webhook_queue().push(&app(), &id, Bytes::from(number.to_string())).await.unwrap();
+    eventually("the queue to take the event", || async {
+        backbone.webhook_queue().push(&app(), &id, Bytes::from(number.to_string())).await.ok()
+    })
+    .await
 }
 
 async fn next(consumer: &mut Consumer) -> (usize, Item) {
