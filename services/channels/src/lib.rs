@@ -16,6 +16,7 @@ mod namespace;
 mod origin;
 mod position;
 mod presence;
+mod rate;
 mod shard;
 mod token;
 mod webhook;
@@ -34,6 +35,7 @@ pub use position::{Epoch, EventPosition, InvalidPosition, Position};
 pub use presence::{
     Member, MemberData, MemberEvent, PresenceAction, PresenceChange, Roster, RosterChange, RosterEntry, Transition,
 };
+pub use rate::Rate;
 pub use shard::{InvalidShardCount, Shard, ShardCount};
 pub use token::{MAX_TOKEN_BYTES, SubjectToken};
 pub use webhook::{InvalidWebhook, Webhook, WebhookEvent, WebhookEvents};

@@ -13,14 +13,13 @@ mod end;
 mod output;
 mod presence;
 mod publish;
-mod rate;
 mod token;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use channels::{App, Capability, ConnectionId, Position};
+use channels::{App, Capability, ConnectionId, Position, Rate};
 
 use crate::encode::{self, Connected};
 use crate::wire::{Action, ClientFrame, Field, Format, decode};
@@ -31,7 +30,6 @@ pub use denied::{Cause, Denied};
 use end::last_frame;
 pub use end::{End, Parting};
 pub use output::{Attach, Change, Output, Presence, Publish};
-use rate::Rate;
 pub use token::Validity;
 use token::{Due, Token};
 

@@ -23,8 +23,9 @@ impl Session {
         }
         let limits = &app.limits;
         // Attempts count, not successes: otherwise a flood of bad ones would be free.
-        if !self.client_events.take(limits.client_events_per_second, now) {
-            return Err(Complaint::TooManyClientEvents(limits.client_events_per_second));
+        let per_second = limits.client_events_per_second;
+        if !self.client_events.take(per_second, per_second, now) {
+            return Err(Complaint::TooManyClientEvents(per_second));
         }
         let channel = channel.ok_or(Complaint::NotOnThisChannel)?;
         match ChannelKind::of(channel.as_str()).access() {

@@ -9,7 +9,6 @@ mod client_event;
 mod complaint;
 mod denied;
 mod identity;
-mod rate;
 mod sign_in;
 mod subscribe;
 mod timing;
@@ -18,7 +17,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use channels::{App, ChannelName, ClientId, KeyName, Record};
+use channels::{App, ChannelName, ClientId, KeyName, Rate, Record};
 
 use crate::frame::{self, ClientFrame};
 use crate::handshake::push_close;
@@ -26,7 +25,6 @@ use crate::{CloseCode, ProtocolVersion, SocketId};
 use complaint::Complaint;
 pub use denied::{Cause, Denied};
 use identity::Identity;
-use rate::Rate;
 use timing::Millis;
 
 /// Times of every session of a node.
