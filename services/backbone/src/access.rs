@@ -19,6 +19,7 @@ use ring::digest;
 use subtle::ConstantTimeEq as _;
 
 use crate::Backbone;
+use crate::clock::millis;
 use crate::kv::{Bucket, Entry, Kv, KvError};
 use crate::sealing::OpenError;
 
@@ -238,7 +239,7 @@ impl Access {
         let secret = made_up(id);
         for _ in 0..ATTEMPTS {
             let (mut known, revision) = self.existing(id).await?;
-            let until_ms = now_ms.saturating_add(u64::try_from(overlap.as_millis()).unwrap_or(u64::MAX));
+            let until_ms = now_ms.saturating_add(millis(overlap));
             let before = std::mem::replace(&mut known.hash, hash(secret.expose()));
             (known.previous_hash, known.token.previous_until_ms) =
                 if overlap.is_zero() { (None, None) } else { (Some(before), Some(until_ms)) };

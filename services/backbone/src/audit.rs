@@ -19,6 +19,7 @@ use proto::backbone::AuditEntry as Stored;
 use proto::backbone::audit_entry;
 
 use crate::Backbone;
+use crate::clock::millis;
 use crate::kv::{Bucket, Entry, Kv, KvError};
 
 #[cfg(test)]
@@ -263,7 +264,7 @@ impl AuditLog {
 impl AuditQuery {
     /// The days in which there may be entries, newest first. One more on either side, since clocks differ.
     fn days(&self, now_ms: u64, kept_for: Duration) -> impl Iterator<Item = u64> + use<> {
-        let kept_ms = u64::try_from(kept_for.as_millis()).unwrap_or(u64::MAX);
+        let kept_ms = millis(kept_for);
         let first = (now_ms.saturating_sub(kept_ms) / DAY_MS).saturating_sub(1);
         let first = first.max(self.from_ms.map_or(0, |ms| ms / DAY_MS));
         let last = [self.until_ms, self.before.as_ref().map(AuditId::time_ms)].into_iter().flatten();

@@ -5,12 +5,13 @@
 //! were given up. How many an app may have, and for how long, is enforced by the one that adds them ([`Keeper`]).
 
 use std::collections::{BTreeSet, HashMap};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use channels::AppId;
 use prost::Message as _;
 use proto::backbone::{DeadLetter, WebhookEvent};
 
+use crate::clock::{millis, unix_ms};
 use crate::kv::{Bucket, Entry, Kv, KvError};
 use crate::{Backbone, IdempotencyId, Queue, QueueError};
 
@@ -178,7 +179,7 @@ impl DeadLetters {
 
     async fn replay_entry(&self, app: &AppId, id: &DeadLetterId, entry: &Entry) -> Result<(), DeadLetterError> {
         let DeadLetter { event, webhook_id, .. } = decode(entry).ok_or(DeadLetterError::Missing)?;
-        let event = WebhookEvent { webhook_id, time_ms: now_ms(), ..event.ok_or(DeadLetterError::Missing)? };
+        let event = WebhookEvent { webhook_id, time_ms: unix_ms(), ..event.ok_or(DeadLetterError::Missing)? };
         let once = IdempotencyId::new(&format!("replay/{}", id.as_str())).expect("ids are short");
         self.queue.push(app, &once, event.encode_to_vec().into()).await?;
         self.letters.remove(&key(app, id), None).await?;
@@ -211,7 +212,7 @@ impl Keeper {
 
     /// Takes note of what is there, and removes what is too old or belongs to an app that `keep` does not want.
     pub async fn sweep(&mut self, keep: impl Fn(&AppId) -> bool) -> Result<(), DeadLetterError> {
-        let oldest = now_ms().saturating_sub(u64::try_from(KEPT_FOR.as_millis()).unwrap_or(u64::MAX));
+        let oldest = unix_ms().saturating_sub(millis(KEPT_FOR));
         let mut by_app: HashMap<AppId, BTreeSet<DeadLetterId>> = HashMap::new();
         for entry in self.letters.entries().await? {
             let Some((app, id)) = parse(&entry.key) else { continue };
@@ -251,11 +252,6 @@ fn parse(key: &str) -> Option<(AppId, DeadLetterId)> {
 
 fn decode(entry: &Entry) -> Option<DeadLetter> {
     DeadLetter::decode(entry.value.clone()).ok().filter(|letter| letter.version == VERSION)
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -334,7 +330,7 @@ mod tests {
     async fn the_oldest_go_first_and_the_outdated_with_a_sweep() {
         let backbone = Backbone::memory(&Config::default());
         let (letters, mut keeper) = (backbone.dead_letters(), Keeper::new(&backbone));
-        let now = now_ms();
+        let now = unix_ms();
         for number in 0..=MAX_PER_APP {
             keeper.add(&app(), &letter(&number.to_string(), now + number as u64)).await.unwrap();
         }

@@ -2,12 +2,14 @@
 //!
 //! Owns when a watch is begun and begun again; what the copy looks like is up to who keeps it ([`LiveCopy`]).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::kv::{Kv, KvError, Watch, WatchEvent};
 
@@ -35,7 +37,8 @@ pub(crate) trait LiveCopy {
 
 /// Follows one bucket.
 #[derive(Debug)]
-pub(crate) struct Follower {
+pub(crate) struct Follower<C> {
+    pub(crate) copy: C,
     kv: Kv,
     /// What is followed, for people.
     what: &'static str,
@@ -47,10 +50,10 @@ pub(crate) struct Follower {
     probe_interval: Duration,
 }
 
-impl Follower {
-    pub(crate) fn new(kv: Kv, what: &'static str) -> Self {
+impl<C: LiveCopy + Send + Sync + 'static> Follower<C> {
+    pub(crate) fn new(kv: Kv, what: &'static str, copy: C) -> Self {
         let (generation, confirmed) = (watch::channel(0).0, Mutex::new(None));
-        Self { kv, what, generation, confirmed, probe_interval: PROBE_INTERVAL }
+        Self { copy, kv, what, generation, confirmed, probe_interval: PROBE_INTERVAL }
     }
 
     #[cfg(test)]
@@ -80,14 +83,24 @@ impl Follower {
         generation.wait_for(|generation| *generation > 0).await.ok();
     }
 
-    /// Keeps `copy` current; a failed watch is begun again.
-    pub(crate) async fn follow<C: LiveCopy>(&self, copy: &C) {
+    /// Keeps the copy current until `cancellation`; a failed watch is begun again.
+    pub(crate) fn run(self: &Arc<Self>, cancellation: CancellationToken) -> impl Future<Output = ()> + Send + 'static {
+        let follower = Arc::clone(self);
+        async move {
+            tokio::select! {
+                () = cancellation.cancelled() => {}
+                () = follower.follow() => {}
+            }
+        }
+    }
+
+    async fn follow(&self) {
         let mut pause = BACKOFF.0;
         loop {
             let begun = Instant::now();
-            let error = match self.begin(copy).await {
+            let error = match self.begin().await {
                 Ok((watch, draft)) => tokio::select! {
-                    error = self.go_on(copy, watch, draft) => error,
+                    error = self.go_on(watch, draft) => error,
                     () = self.outage() => {
                         tracing::info!(what = self.what, "the backbone is back; reading everything anew");
                         continue;
@@ -110,7 +123,7 @@ impl Follower {
     }
 
     /// Begins a watch and takes everything in, while what was published before is still served.
-    async fn begin<C: LiveCopy>(&self, copy: &C) -> Result<(Watch, C::Draft), KvError> {
+    async fn begin(&self) -> Result<(Watch, C::Draft), KvError> {
         let mut watch = self.kv.watch().await?;
         let mut draft = C::Draft::default();
         loop {
@@ -118,20 +131,20 @@ impl Follower {
             if event == WatchEvent::Current {
                 break;
             }
-            copy.take(&mut draft, event);
+            self.copy.take(&mut draft, event);
         }
-        self.publish(copy, &mut draft);
+        self.publish(&mut draft);
         Ok((watch, draft))
     }
 
     /// Applies changes until the watch fails.
-    async fn go_on<C: LiveCopy>(&self, copy: &C, mut watch: Watch, mut draft: C::Draft) -> KvError {
+    async fn go_on(&self, mut watch: Watch, mut draft: C::Draft) -> KvError {
         loop {
             let mut event = watch.next().await;
             let mut changed = false;
             for _ in 0..MAX_BATCH {
                 match event {
-                    Ok(event) => changed |= copy.take(&mut draft, event),
+                    Ok(event) => changed |= self.copy.take(&mut draft, event),
                     Err(error) => return error,
                 }
                 match watch.next().now_or_never() {
@@ -140,7 +153,7 @@ impl Follower {
                 }
             }
             if changed {
-                self.publish(copy, &mut draft);
+                self.publish(&mut draft);
             } else {
                 self.confirm();
             }
@@ -165,8 +178,8 @@ impl Follower {
         }
     }
 
-    fn publish<C: LiveCopy>(&self, copy: &C, draft: &mut C::Draft) {
-        copy.publish(draft);
+    fn publish(&self, draft: &mut C::Draft) {
+        self.copy.publish(draft);
         self.confirm();
         self.generation.send_modify(|generation| *generation += 1);
     }

@@ -15,6 +15,7 @@ pub mod access;
 mod attach;
 pub mod audit;
 pub mod backup;
+mod clock;
 mod config;
 pub mod dead_letters;
 mod envelope;

@@ -10,13 +10,14 @@
 //! consistent without transactions.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
-use channels::{App, AppId, Capability, InvalidNamespaces, KeyName};
+use channels::{App, AppId, Capability, KeyName};
 use rand::Rng as _;
 
 use crate::Backbone;
+use crate::clock::unix_ms;
 use crate::kv::{Bucket, Entry, Kv, KvError};
 use crate::sealing::ClusterKeys;
 
@@ -26,7 +27,6 @@ mod create;
 mod keys;
 mod maintenance;
 mod names;
-mod namespaces;
 mod once;
 mod pages;
 mod snapshot;
@@ -116,17 +116,6 @@ pub enum RegistryError {
         /// Who has it.
         owner: AppId,
     },
-    /// The app has no rule for such a prefix.
-    #[error("app {app} has no namespace {prefix:?}")]
-    NoSuchNamespace {
-        /// The app.
-        app: AppId,
-        /// The prefix that was asked for.
-        prefix: String,
-    },
-    /// The app's namespaces would contradict each other, or one is invalid.
-    #[error(transparent)]
-    Namespaces(#[from] InvalidNamespaces),
     /// The caller's idempotency id was used for another request.
     #[error("the idempotency key was used for another request")]
     IdempotencyReused,
@@ -242,7 +231,7 @@ impl Registry {
 
     /// Writes `app` over its revision, without secrets that have expired; `None` if that is no longer the current one.
     async fn replace(&self, mut app: RegisteredApp) -> Result<Option<RegisteredApp>, RegistryError> {
-        app.forget_expired(now_ms());
+        app.forget_expired(unix_ms());
         match self.apps.update(&app_entry(&app.app.id), self.value(&app)?, app.revision).await {
             Ok(revision) => {
                 app.revision = revision;
@@ -294,9 +283,4 @@ async fn pause(attempt: u32) {
     let longest = RETRY_PAUSE * attempt;
     let pause = rand::rng().random_range(Duration::ZERO..=longest);
     tokio::time::sleep(pause).await;
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

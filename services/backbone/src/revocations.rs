@@ -129,13 +129,7 @@ type Apps = HashMap<AppId, Arc<OfApp>>;
 /// It only changes while [`run`](Self::run) runs, and when the backbone is away it stays as it was.
 #[derive(Clone, Debug)]
 pub struct Revoked {
-    shared: Arc<Shared>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    follower: Follower,
-    copy: Copy,
+    follower: Arc<Follower<Copy>>,
 }
 
 #[derive(Debug, Default)]
@@ -152,34 +146,27 @@ struct Draft {
 impl Revoked {
     /// A handle with nothing in it until [`run`](Self::run) runs.
     pub fn watch(revocations: Revocations) -> Self {
-        let follower = Follower::new(revocations.kv, "revocations");
-        Self { shared: Arc::new(Shared { follower, copy: Copy::default() }) }
+        Self { follower: Arc::new(Follower::new(revocations.kv, "revocations", Copy::default())) }
     }
 
     /// Keeps the copy current until `cancellation`. To be spawned once, by whoever owns the process's tasks.
     pub fn run(&self, cancellation: CancellationToken) -> impl Future<Output = ()> + Send + 'static {
-        let shared = Arc::clone(&self.shared);
-        async move {
-            tokio::select! {
-                () = cancellation.cancelled() => {}
-                () = shared.follower.follow(&shared.copy) => {}
-            }
-        }
+        self.follower.run(cancellation)
     }
 
     /// Whether everything that was revoked is known.
     pub fn is_ready(&self) -> bool {
-        self.shared.follower.is_ready()
+        self.follower.is_ready()
     }
 
     /// Waits until everything that was revoked is known.
     pub async fn ready(&self) {
-        self.shared.follower.ready().await;
+        self.follower.ready().await;
     }
 
     /// Tells of every change.
     pub fn changed(&self) -> watch::Receiver<u64> {
-        self.shared.follower.changed()
+        self.follower.changed()
     }
 
     /// From when on a token of `key` is not taken that was issued at `issued_ms` and matches `targets`, all that it does
@@ -191,7 +178,7 @@ impl Revoked {
         issued_ms: u64,
         targets: impl IntoIterator<Item = T>,
     ) -> Option<u64> {
-        let apps = self.shared.copy.0.load();
+        let apps = self.follower.copy.0.load();
         let of_key = apps.get(app)?.get(key)?;
         let orders = targets.into_iter().filter_map(|target| of_key.get(target.as_ref())).flatten();
         orders.filter(|order| issued_ms < order.issued_before_ms).map(|order| order.applies_at_ms).min()
@@ -199,7 +186,7 @@ impl Revoked {
 
     /// The apps whose revocations have changed since they were `seen`.
     pub fn changes(&self, seen: &mut Seen) -> Vec<AppId> {
-        let now = self.shared.copy.0.load_full();
+        let now = self.follower.copy.0.load_full();
         let before = std::mem::replace(&mut seen.0, Arc::clone(&now));
         let same = |app: &AppId, all: &Arc<OfApp>| before.get(app).is_some_and(|before| Arc::ptr_eq(before, all));
         now.iter().filter(|(app, all)| !same(app, all)).map(|(app, _)| app.clone()).collect()
@@ -207,7 +194,7 @@ impl Revoked {
 
     /// The next time after `after_ms` at which revocations begin to apply, and those of which apps.
     pub fn next(&self, after_ms: u64) -> Option<(u64, Vec<AppId>)> {
-        let apps = self.shared.copy.0.load();
+        let apps = self.follower.copy.0.load();
         let mut next: Option<(u64, Vec<AppId>)> = None;
         for (app, all) in apps.iter() {
             let orders = all.values().flat_map(HashMap::values).flatten();

@@ -116,8 +116,6 @@ impl Refusal for RegistryError {
             }
             Self::NoSuchApp(_) => refusal(Code::NotFound, "NO_SUCH_APP", message),
             Self::NoSuchKey { .. } => refusal(Code::NotFound, "NO_SUCH_KEY", message),
-            Self::NoSuchNamespace { .. } => refusal(Code::NotFound, "NO_SUCH_NAMESPACE", message),
-            Self::Namespaces(_) => invalid(vec![("namespace", message).into()]),
             Self::IdempotencyReused => invalid(vec![("idempotency_key", message).into()]),
             Self::Stale { .. } => refusal(Code::Aborted, "STALE_REVISION", message),
             Self::Contended(_) => for_now(Code::Aborted, "CONTENDED", message, AFTER_CONTENTION),

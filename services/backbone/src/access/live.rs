@@ -18,13 +18,7 @@ use crate::kv::WatchEvent;
 /// backbone is away it stays as it was. A token that cannot be read lets nobody in.
 #[derive(Clone, Debug)]
 pub struct AccessTokens {
-    shared: Arc<Shared>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    follower: Follower,
-    copy: Copy,
+    follower: Arc<Follower<Copy>>,
 }
 
 #[derive(Debug, Default)]
@@ -33,41 +27,34 @@ struct Copy(ArcSwap<HashMap<TokenId, Known>>);
 impl AccessTokens {
     /// A handle on the tokens, with nothing in it until [`run`](Self::run) runs.
     pub fn watch(access: Access) -> Self {
-        let follower = Follower::new(access.tokens, "access tokens");
-        Self { shared: Arc::new(Shared { follower, copy: Copy::default() }) }
+        Self { follower: Arc::new(Follower::new(access.tokens, "access tokens", Copy::default())) }
     }
 
     /// Keeps the copy current until `cancellation`. To be spawned once, by whoever owns the process's tasks.
     pub fn run(&self, cancellation: CancellationToken) -> impl Future<Output = ()> + Send + 'static {
-        let shared = Arc::clone(&self.shared);
-        async move {
-            tokio::select! {
-                () = cancellation.cancelled() => {}
-                () = shared.follower.follow(&shared.copy) => {}
-            }
-        }
+        self.follower.run(cancellation)
     }
 
     /// Whose token it is, if it is taken at `now_ms`, milliseconds since the Unix epoch.
     pub fn verify(&self, token: &str, now_ms: u64) -> Option<Identity> {
-        let known = self.shared.copy.0.load();
+        let known = self.follower.copy.0.load();
         let known = known.get(&TokenId::of(token)?)?;
         known.admits(token, now_ms).then(|| known.identity())
     }
 
     /// Whether the tokens are known.
     pub fn is_ready(&self) -> bool {
-        self.shared.follower.is_ready()
+        self.follower.is_ready()
     }
 
     /// Waits until the tokens are known.
     pub async fn ready(&self) {
-        self.shared.follower.ready().await;
+        self.follower.ready().await;
     }
 
     /// How long ago the copy was last known to be current; `None` while there is none. A few seconds are normal.
     pub fn age(&self) -> Option<Duration> {
-        self.shared.follower.age()
+        self.follower.age()
     }
 }
 

@@ -47,7 +47,7 @@ async fn some() -> AuditLog {
 async fn entries_of_one_millisecond_are_listed_in_their_order() {
     let log = log();
     for n in 0..50 {
-        let _ = note(&log.clone(), &n.to_string(), Some("1"), NOW).await;
+        drop(note(&log.clone(), &n.to_string(), Some("1"), NOW).await);
     }
     let newest_first: Vec<String> = (0..50).rev().map(|n| n.to_string()).collect();
     assert_eq!(targets(&log, AuditQuery::default()).await, newest_first);

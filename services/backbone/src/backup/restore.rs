@@ -8,6 +8,7 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::{Backup, Part, Saved};
 use crate::audit::{self, AuditId};
+use crate::clock::millis;
 use crate::kv::{Entry, Kv, KvError};
 use crate::registry::{RegisteredApp, Registry, Unreadable, claims, is_app};
 use crate::schema::{SCHEMA, SchemaError};
@@ -171,7 +172,7 @@ fn write(Saved { part, key, value }: &Saved, options: &RestoreOptions, now_ms: u
         Part::Apps | Part::Access | Part::DeadLetters => None,
         Part::Usage => usage::kept_until_ms(key, options.usage_kept),
         Part::Audit => {
-            let kept_ms = u64::try_from(options.audit_kept_for.as_millis()).unwrap_or(u64::MAX);
+            let kept_ms = millis(options.audit_kept_for);
             let written_ms = AuditId::new(key.rsplit('.').next()?).ok()?.time_ms();
             Some(written_ms.saturating_add(kept_ms))
         }

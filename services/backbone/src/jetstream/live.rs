@@ -14,7 +14,7 @@ use telemetry::metrics::DISCARDED;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::task::coop::{consume_budget, unconstrained};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 use tracing::{debug, error, warn};
 
 use super::continuity::{Continuity, Verdict};
@@ -25,6 +25,7 @@ use super::streams::ShardStream;
 use super::subject::{ChannelSubjects, Store};
 use super::{JetStream, Shared};
 use crate::attach::{AttachError, Delivery, Gap};
+use crate::clock::sleep_until;
 use crate::envelope;
 
 /// Names the stream of a republished message, and of a poke.
@@ -157,12 +158,13 @@ impl Attachment {
             if let Some(delivery) = self.ready.pop_front() {
                 return delivery;
             }
+            // Boxed, all that is seldom waited for: this future is a part of every channel's task for as long as it lives.
             if self.log.as_ref().is_some_and(|log| log.repair.is_some()) {
-                self.repair_step().await;
+                Box::pin(self.repair_step()).await;
                 continue;
             }
             if self.moved.is_some() {
-                self.follow_move().await;
+                Box::pin(self.follow_move()).await;
                 continue;
             }
             match self.event().await {
@@ -175,7 +177,7 @@ impl Attachment {
                     }
                 }
                 Event::Hint => self.on_hint(),
-                Event::Recheck => self.on_recheck().await,
+                Event::Recheck => Box::pin(self.on_recheck()).await,
             }
         }
     }
@@ -187,17 +189,11 @@ impl Attachment {
         let capacity = shared.config.attach_buffer;
         let message = poll_fn(|cx| poll_message(live, unbroken, capacity, cx));
         let Some(log) = log else { return message.await };
-        let recheck = async {
-            match log.recheck {
-                Some(at) => sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             event = message => event,
             // The sender lives as long as the registration.
             _ = log.hints.changed() => Event::Hint,
-            () = recheck => Event::Recheck,
+            () = sleep_until(log.recheck) => Event::Recheck,
         }
     }
 

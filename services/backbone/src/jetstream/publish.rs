@@ -42,10 +42,12 @@ impl JetStream {
         let id = publish.idempotency.unwrap_or_else(IdempotencyId::random);
         // The server remembers ids per stream, so an id alone would collide with another tenant's.
         let message_id = format!("{}/{}/{}", publish.app, publish.channel.token(), id.as_str());
-        let message = PublishMessage::build().payload(payload).message_id(message_id);
-        let message = match publish.tier {
-            Tier::Persistent { retention } => message.ttl(retention),
-            Tier::Ephemeral | Tier::Recoverable => message,
+        let message = || {
+            let message = PublishMessage::build().payload(payload.clone()).message_id(&message_id);
+            match publish.tier {
+                Tier::Persistent { retention } => message.ttl(retention),
+                Tier::Ephemeral | Tier::Recoverable => message,
+            }
         };
         shared.publish_stored(&subjects, store, message).await
     }
@@ -69,7 +71,7 @@ impl Shared {
         &self,
         subjects: &ChannelSubjects,
         store: Store,
-        message: PublishMessage,
+        message: impl Fn() -> PublishMessage,
     ) -> Result<Published, PublishError> {
         let deadline = Instant::now() + self.config.publish_deadline;
         let stream = self.streams.get(store, subjects.shard);
@@ -77,11 +79,11 @@ impl Shared {
         let mut may_be_stored = false;
         let mut pause = RETRY_PAUSE;
         loop {
-            match timeout_at(deadline, self.attempt(stream, &subject, message.clone())).await {
+            match timeout_at(deadline, self.attempt(stream, &subject, message())).await {
                 Ok(Ok(ack)) => {
                     if ack.duplicate {
                         // The first attempt may have been stored by a leader that died before it told anybody.
-                        self.poke(subjects, stream, ack.sequence).await;
+                        Box::pin(self.poke(subjects, stream, ack.sequence)).await;
                     }
                     let position = Position { epoch: stream.epoch(), sequence: ack.sequence };
                     return Ok(Published { position: Some(position), duplicate: ack.duplicate });
@@ -109,10 +111,13 @@ impl Shared {
         if !self.is_up() {
             return Err(Failure::NotStored);
         }
-        self.streams.ensure(stream).await.map_err(|error| {
-            warn!(stream = stream.name, %error, "cannot prepare stream");
-            Failure::NotStored
-        })?;
+        if !stream.is_created() {
+            // Boxed, as it would be most of every publish.
+            Box::pin(self.streams.ensure(stream)).await.map_err(|error| {
+                warn!(stream = stream.name, %error, "cannot prepare stream");
+                Failure::NotStored
+            })?;
+        }
         let ack = self.context.send_publish(subject.to_owned(), message).await;
         let ack = ack.map_err(|error| Failure::of(&error))?;
         ack.await.map_err(|error| Failure::of(&error))

@@ -14,7 +14,7 @@ use futures_util::StreamExt as _;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, sleep, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, sleep};
 use tracing::{debug, info, warn};
 
 use super::Shared;
@@ -22,6 +22,7 @@ use super::connection::Ups;
 use super::direct::{MAX_SUBJECTS, ReadError};
 use super::streams::ShardStream;
 use super::subject::Store;
+use crate::clock::sleep_until;
 
 /// Advisories of elections: ordinary messages in the same account.
 pub(super) const ELECTIONS: &str = "$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED.>";
@@ -141,12 +142,6 @@ pub(super) async fn run(shared: Arc<Shared>, mut ups: Ups, mut elections: Subscr
     ups.mark_unchanged();
     loop {
         let next_due = due.keys().next().copied();
-        let comparison_due = async {
-            match next_due {
-                Some(at) => sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             up = ups.changed() => {
                 if up.is_err() {
@@ -176,7 +171,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut ups: Ups, mut elections: Subscr
                     schedule(&mut due, stream, &COMPARE_AFTER[..1]);
                 }
             }
-            () = comparison_due => {
+            () = sleep_until(next_due) => {
                 let Some((_, looks)) = due.pop_first() else { continue };
                 for (stream, look) in looks {
                     match under_way.get_mut(&stream) {

@@ -1,12 +1,13 @@
 //! Live delivery in process.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use channels::Position;
-use tokio::sync::mpsc::error::TryRecvError;
+use tokio::task::coop::consume_budget;
 
+use super::inbox::Found;
 use super::log::{Channel, Listening, Live};
 use crate::attach::{Delivery, Gap};
 
@@ -36,19 +37,12 @@ impl Attachment {
             if let Some(delivery) = self.ready.pop_front() {
                 return delivery;
             }
-            match self.listening.live.try_recv() {
-                Ok(live) => self.on_live(live),
+            // Lets other tasks run if this one has been busy for long.
+            consume_budget().await;
+            match poll_fn(|cx| self.listening.inbox.poll_next(cx)).await {
+                Found::Live(live) => self.on_live(live),
                 // What was lost is newer than all that waited, and nothing newer may follow to show it.
-                Err(TryRecvError::Empty) if self.listening.overflowed.swap(false, Ordering::AcqRel) => {
-                    self.repair(self.channel.newest());
-                }
-                Err(TryRecvError::Empty) => {
-                    if let Some(live) = self.listening.live.recv().await {
-                        self.on_live(live);
-                    }
-                }
-                // The channel, and with it the sender, is held by this attachment.
-                Err(TryRecvError::Disconnected) => return std::future::pending().await,
+                Found::Overflow => self.repair(self.channel.newest()),
             }
         }
     }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::disk::Store;
 use super::entries::{Entries, Expected, Write};
+use crate::clock::sleep_until;
 use crate::kv::{Entry, KvError, Listing, WatchEvent};
 
 /// One bucket in this process.
@@ -173,16 +174,10 @@ impl Watch {
             if !self.pending.is_empty() {
                 continue;
             }
-            let lapse = async {
-                match next_expiry {
-                    Some(at) => tokio::time::sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 // The sender lives in `self.kv`, so this cannot fail.
                 _ = self.changed.changed() => {}
-                () = lapse => {}
+                () = sleep_until(next_expiry) => {}
             }
         }
     }

@@ -1,15 +1,16 @@
 //! A channel's log in process.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use channels::{Epoch, Position, Record};
 use parking_lot::Mutex;
-use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::time::Instant;
 
+use super::inbox::Inbox;
+use crate::clock::unix_ms;
 use crate::history::{Direction, History, HistoryError, HistoryQuery, StoredRecord};
 use crate::publish::{IdempotencyId, Published};
 
@@ -41,20 +42,10 @@ pub(super) struct Channel {
     buffer: usize,
 }
 
-/// Somebody attached.
-#[derive(Debug)]
-struct Listener {
-    /// Bounded; a full one loses the newest, and repairs itself from the log.
-    live: mpsc::Sender<Live>,
-    /// Set when something was lost.
-    overflowed: Arc<AtomicBool>,
-}
-
 /// A listener's end of live delivery.
 #[derive(Debug)]
 pub(super) struct Listening {
-    pub(super) live: mpsc::Receiver<Live>,
-    pub(super) overflowed: Arc<AtomicBool>,
+    pub(super) inbox: Arc<Inbox>,
     /// The newest sequence when it began.
     pub(super) head: u64,
 }
@@ -68,7 +59,8 @@ struct Log {
     accepted: HashMap<IdempotencyId, u64>,
     /// The ids of `accepted` in the order they lapse.
     lapses: VecDeque<(Instant, IdempotencyId)>,
-    listeners: Vec<Listener>,
+    /// Those who are attached, which repair themselves from the log when their inbox was too small.
+    listeners: Vec<Weak<Inbox>>,
 }
 
 #[derive(Clone, Debug)]
@@ -93,14 +85,7 @@ impl Log {
 
     /// Tells all who listen, and forgets those who have gone.
     fn tell(&mut self, live: &Live) {
-        self.listeners.retain(|listener| match listener.live.try_send(live.clone()) {
-            Ok(()) => true,
-            Err(TrySendError::Full(_)) => {
-                listener.overflowed.store(true, Ordering::Release);
-                true
-            }
-            Err(TrySendError::Closed(_)) => false,
-        });
+        self.listeners.retain(|listener| listener.upgrade().map(|inbox| inbox.push(live.clone())).is_some());
     }
 
     fn evict_oldest(&mut self) {
@@ -141,13 +126,12 @@ impl Channel {
     }
 
     pub(super) fn listen(&self) -> Listening {
-        let (sender, live) = mpsc::channel(self.buffer);
-        let overflowed = Arc::<AtomicBool>::default();
+        let inbox = Arc::new(Inbox::new(self.buffer));
         let mut log = self.log.lock();
         // Those who have gone are otherwise forgotten by the next message only.
-        log.listeners.retain(|listener| !listener.live.is_closed());
-        log.listeners.push(Listener { live: sender, overflowed: Arc::clone(&overflowed) });
-        Listening { live, overflowed, head: log.newest }
+        log.listeners.retain(|listener| listener.strong_count() > 0);
+        log.listeners.push(Arc::downgrade(&inbox));
+        Listening { inbox, head: log.newest }
     }
 
     pub(super) fn send(&self, record: Record) {
@@ -234,9 +218,4 @@ impl Channel {
         let complete = after.is_none_or(|after| log.evicted <= after);
         Ok(History { records, more, complete, head })
     }
-}
-
-fn unix_ms() -> u64 {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
 }

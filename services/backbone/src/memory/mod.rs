@@ -4,6 +4,7 @@
 mod attachment;
 mod disk;
 mod entries;
+mod inbox;
 mod kv;
 mod log;
 mod queue;

@@ -24,13 +24,7 @@ use crate::sealing::ClusterKeys;
 /// deleted, until somebody writes it again. Other apps do not notice.
 #[derive(Clone, Debug)]
 pub struct Apps {
-    shared: Arc<Shared>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    follower: Follower,
-    copy: Copy,
+    follower: Arc<Follower<Copy>>,
 }
 
 #[derive(Debug)]
@@ -42,65 +36,59 @@ struct Copy {
 impl Apps {
     /// A handle on the apps of `registry`, with nothing in it until [`run`](Self::run) runs.
     pub fn watch(registry: Registry) -> Self {
-        Self::over(Follower::new(registry.apps, "apps"), registry.keys)
+        Self { follower: Arc::new(follower(registry)) }
     }
 
     #[cfg(test)]
     pub(super) fn watch_probing(registry: Registry, probe_interval: Duration) -> Self {
-        Self::over(Follower::new(registry.apps, "apps").probing(probe_interval), registry.keys)
-    }
-
-    fn over(follower: Follower, keys: Arc<ClusterKeys>) -> Self {
-        Self { shared: Arc::new(Shared { follower, copy: Copy { keys, snapshot: ArcSwap::default() } }) }
+        Self { follower: Arc::new(follower(registry).probing(probe_interval)) }
     }
 
     /// Keeps the snapshot current until `cancellation`; a failed watch is begun again. To be spawned once, by whoever
     /// owns the process's tasks.
     pub fn run(&self, cancellation: CancellationToken) -> impl Future<Output = ()> + Send + 'static {
-        let shared = Arc::clone(&self.shared);
-        async move {
-            tokio::select! {
-                () = cancellation.cancelled() => {}
-                () = shared.follower.follow(&shared.copy) => {}
-            }
-        }
+        self.follower.run(cancellation)
     }
 
     /// The app, enabled or not.
     pub fn get(&self, id: &AppId) -> Option<Arc<App>> {
-        self.shared.copy.snapshot.load().get(id).cloned()
+        self.follower.copy.snapshot.load().get(id).cloned()
     }
 
     /// The active key called `name`, and its app, enabled or not.
     pub fn by_key(&self, name: &str) -> Option<AppKey> {
-        self.shared.copy.snapshot.load().by_key(name).cloned()
+        self.follower.copy.snapshot.load().by_key(name).cloned()
     }
 
     /// Everything as it is now, for whoever needs several answers from one moment.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.shared.copy.snapshot.load_full()
+        self.follower.copy.snapshot.load_full()
     }
 
     /// Tells of every new snapshot: the value counts them, and 0 means that there is none yet. An app that is the same
     /// as in the snapshot before is the same `Arc`.
     pub fn changed(&self) -> watch::Receiver<u64> {
-        self.shared.follower.changed()
+        self.follower.changed()
     }
 
     /// How long ago the snapshot was last known to be current; `None` while there is none. A few seconds are normal.
     pub fn age(&self) -> Option<Duration> {
-        self.shared.follower.age()
+        self.follower.age()
     }
 
     /// Whether the first snapshot is in.
     pub fn is_ready(&self) -> bool {
-        self.shared.follower.is_ready()
+        self.follower.is_ready()
     }
 
     /// Waits until the first snapshot is in.
     pub async fn ready(&self) {
-        self.shared.follower.ready().await;
+        self.follower.ready().await;
     }
+}
+
+fn follower(registry: Registry) -> Follower<Copy> {
+    Follower::new(registry.apps, "apps", Copy { keys: registry.keys, snapshot: ArcSwap::default() })
 }
 
 impl LiveCopy for Copy {

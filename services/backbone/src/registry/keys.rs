@@ -5,6 +5,7 @@ use std::time::Duration;
 use channels::{AppId, Key, KeyName, PreviousSecret, Secret};
 
 use super::{ATTEMPTS, RegisteredApp, Registry, RegistryError, RevokedKey, pause};
+use crate::clock::millis;
 
 impl Registry {
     /// Adds a key. Of several at once that want the same name, in one app or in several, one succeeds.
@@ -22,7 +23,7 @@ impl Registry {
         overlap: Duration,
         now_ms: u64,
     ) -> Result<RegisteredApp, RegistryError> {
-        let until_ms = now_ms.saturating_add(u64::try_from(overlap.as_millis()).unwrap_or(u64::MAX));
+        let until_ms = now_ms.saturating_add(millis(overlap));
         let rotate = |app: &mut RegisteredApp| {
             let key = app.app.keys.iter_mut().find(|key| key.name == *name);
             let key = key.ok_or_else(|| RegistryError::NoSuchKey { app: id.clone(), name: name.clone() })?;

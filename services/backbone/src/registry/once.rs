@@ -268,8 +268,6 @@ impl RegistryError {
             | Self::NoSuchApp(_)
             | Self::NoSuchKey { .. }
             | Self::KeyTaken { .. }
-            | Self::NoSuchNamespace { .. }
-            | Self::Namespaces(_)
             | Self::IdempotencyReused
             | Self::Stale { .. }
             | Self::Contended(_)

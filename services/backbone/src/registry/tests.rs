@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use channels::{
-    Key, Limits, Namespace, Namespaces, OriginPattern, PreviousSecret, PusherSettings, Quota, Secret, SlowConsumers,
-    Tier, Webhook, WebhookEvent, WebhookEvents,
+    InvalidNamespaces, Key, Limits, Namespace, Namespaces, OriginPattern, PreviousSecret, PusherSettings, Quota,
+    Secret, SlowConsumers, Tier, Webhook, WebhookEvent, WebhookEvents,
 };
 use proptest::prelude::*;
 use prost::Message as _;

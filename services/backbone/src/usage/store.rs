@@ -16,6 +16,7 @@ use proto::backbone as wire;
 
 use super::{RAW, RawKey, VERSION, counts_from_wire, counts_to_wire, decode_rows};
 use crate::Backbone;
+use crate::clock::millis;
 use crate::kv::{Bucket, Entry, Kv, KvError};
 
 /// Rows that are written at the same time.
@@ -208,7 +209,7 @@ impl UsageStore {
         until_ms: u64,
         now_ms: u64,
     ) -> Result<Vec<(Period, Counts)>, KvError> {
-        let kept_ms = u64::try_from(self.kept.of(interval).as_millis()).unwrap_or(u64::MAX);
+        let kept_ms = millis(self.kept.of(interval));
         let from_ms = from_ms.max(now_ms.saturating_sub(kept_ms));
         let mut used = match interval {
             Interval::Minute | Interval::Hour | Interval::Day => self.slots(app, interval).await?,

@@ -9,7 +9,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use redb::backends::FileBackend;
 use redb::{
@@ -17,6 +17,7 @@ use redb::{
 };
 
 use crate::FORMAT;
+use crate::clock::{millis, since_epoch};
 use crate::config::StartError;
 use crate::kv::Bucket;
 
@@ -54,16 +55,12 @@ pub(super) fn table(bucket: Bucket) -> TableDefinition<'static, &'static str, Ro
 
 /// When what has `ttl` left from now lapses, for a [`Row`]: by the wall clock, which goes on between processes.
 pub(super) fn lapses_in(ttl: Duration) -> u64 {
-    u64::try_from(since_epoch().saturating_add(ttl).as_millis()).unwrap_or(u64::MAX)
+    millis(since_epoch().saturating_add(ttl))
 }
 
 /// What is left from now of what a [`Row`] says lapses at `lapses`.
 pub(super) fn until(lapses: u64) -> Duration {
     Duration::from_millis(lapses).saturating_sub(since_epoch())
-}
-
-fn since_epoch() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// An open data directory, which is this process's until this is dropped.

@@ -8,6 +8,8 @@ use std::time::Duration;
 use channels::{InvalidOriginPattern, Limits, OriginPattern, PusherSettings, Quota};
 use proto::backbone::stored_app;
 
+use crate::clock::millis;
+
 pub(super) fn pusher(pusher: &PusherSettings) -> stored_app::PusherSettings {
     let default = PusherSettings::default();
     let stored = |value: bool, default: bool| (value != default).then_some(value);
@@ -118,9 +120,4 @@ pub(super) fn read_limits(stored: stored_app::Limits) -> Limits {
         cache_ttl: seconds(stored.cache_ttl_seconds, default.cache_ttl),
         auth_timestamp_window: seconds(stored.auth_timestamp_window_seconds, default.auth_timestamp_window),
     }
-}
-
-/// Of a duration that is no longer than the thousands of years that fit.
-pub(super) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

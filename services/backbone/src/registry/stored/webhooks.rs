@@ -6,8 +6,8 @@ use std::time::Duration;
 use channels::{Webhook, WebhookEvent, WebhookEvents};
 use proto::backbone::stored_app;
 
-use super::settings::millis;
 use super::{Seal, Unreadable};
+use crate::clock::millis;
 
 /// What values of headers are sealed as.
 const HEADER: &str = "header";

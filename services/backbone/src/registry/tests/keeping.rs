@@ -1,4 +1,4 @@
-//! Rotation, namespaces one by one, and what is done to all apps now and then.
+//! Rotation, and what is done to all apps now and then.
 
 use super::*;
 use crate::access::{NewToken, Role, Scope};
@@ -13,7 +13,7 @@ fn previous(app: &RegisteredApp) -> Option<(&str, u64)> {
 
 #[tokio::test]
 async fn a_rotated_key_keeps_the_secret_before_for_a_while() {
-    let (registry, now) = (registry(), now_ms());
+    let (registry, now) = (registry(), unix_ms());
     registry.create(app("1", &["a"]), 0).await.unwrap();
     let rotate = async |text, overlap_ms| {
         let overlap = Duration::from_millis(overlap_ms);
@@ -35,7 +35,7 @@ async fn a_rotated_key_keeps_the_secret_before_for_a_while() {
 
 #[tokio::test]
 async fn an_expired_secret_is_forgotten() {
-    let (registry, now) = (registry(), now_ms());
+    let (registry, now) = (registry(), unix_ms());
     for (n, ago) in [("1", 2 * FORGOTTEN_AFTER_MS), ("2", FORGOTTEN_AFTER_MS / 2), ("3", 2 * FORGOTTEN_AFTER_MS)] {
         let mut app = app(n, &[&format!("k{n}")]);
         app.keys[0].previous = Some(PreviousSecret { secret: secret("old"), until_ms: now - ago });
@@ -52,29 +52,6 @@ async fn an_expired_secret_is_forgotten() {
     assert!(!has_previous("1").await && has_previous("2").await, "clocks differ by some minutes");
     assert_eq!(registry.sweep_expired(now).await.unwrap(), 0);
     assert_eq!(registry.sweep_expired(now + FORGOTTEN_AFTER_MS).await.unwrap(), 1);
-}
-
-#[tokio::test]
-async fn namespaces_one_by_one() {
-    let registry = registry();
-    let created = registry.create(app("1", &[]), 0).await.unwrap();
-    let set = async |prefix, tier| registry.set_namespace(&id("1"), None, Namespace::new(prefix, tier)).await.unwrap();
-    set("a", Tier::Ephemeral).await;
-    set("b", Tier::Ephemeral).await;
-    let three = set("a", Tier::Recoverable).await;
-    let rules = |app: &RegisteredApp| -> Vec<_> {
-        app.app.namespaces.iter().map(|rule| (rule.prefix.clone(), rule.tier)).collect()
-    };
-    assert_eq!(rules(&three), [("a".to_owned(), Tier::Recoverable), ("b".to_owned(), Tier::Ephemeral)]);
-    let odd = Namespace::new("c", Tier::Persistent { retention: Duration::from_secs(1) });
-    let refused = registry.set_namespace(&id("1"), None, odd).await;
-    assert!(matches!(refused, Err(RegistryError::Namespaces(_))), "{refused:?}");
-    let stale = registry.delete_namespace(&id("1"), Some(created.revision), "a").await;
-    assert!(matches!(stale, Err(RegistryError::Stale { .. })), "{stale:?}");
-    let one = registry.delete_namespace(&id("1"), Some(three.revision), "a").await.unwrap();
-    assert_eq!(rules(&one), [("b".to_owned(), Tier::Ephemeral)]);
-    let gone = registry.delete_namespace(&id("1"), None, "a").await;
-    assert!(matches!(gone, Err(RegistryError::NoSuchNamespace { .. })), "{gone:?}");
 }
 
 /// The same registry with other keys.
