@@ -27,14 +27,20 @@ pub enum MalformedQuery {
 impl<'a> Query<'a> {
     /// Decodes the part of a URL after `?`; `+` is a space. A parameter without `=` has an empty value.
     pub fn parse(text: &'a str) -> Result<Self, MalformedQuery> {
-        let mut pairs: Vec<(Cow<'a, str>, Cow<'a, str>)> = Vec::new();
+        // As many as a publish has.
+        let mut pairs: Vec<(Cow<'a, str>, Cow<'a, str>)> = Vec::with_capacity(5);
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let (mut name, value) = (decode(name)?, decode(value)?);
-            let breaks = |text: &str| text.contains(['&', '\n', '\r']);
-            if breaks(&name) || breaks(&value) || name.contains('=') {
-                return Err(MalformedQuery::Ambiguous);
-            }
+            let (mut name, value) = if is_plain(pair) {
+                (Cow::Borrowed(name), Cow::Borrowed(value))
+            } else {
+                let (name, value) = (decode(name)?, decode(value)?);
+                let breaks = |text: &str| text.contains(['&', '\n', '\r']);
+                if breaks(&name) || breaks(&value) || name.contains('=') {
+                    return Err(MalformedQuery::Ambiguous);
+                }
+                (name, value)
+            };
             let plain = without_index(&name).len();
             if plain < name.len() {
                 name.to_mut().truncate(plain);
@@ -68,6 +74,12 @@ impl<'a> Query<'a> {
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_ref(), value.as_ref()))
     }
+}
+
+/// Whether a pair means what it says: nothing in it is encoded, and nothing breaks a line. Looks at every byte without a
+/// branch, which the compiler makes a few vector instructions of.
+fn is_plain(pair: &str) -> bool {
+    pair.bytes().fold(true, |plain, byte| plain & !matches!(byte, b'%' | b'+' | b'\n' | b'\r'))
 }
 
 /// `name` without the `[]` or `[0]` of an array's element.
