@@ -1,4 +1,4 @@
-//! The wall clock, as milliseconds and seconds since the Unix epoch.
+//! The wall clock, as milliseconds and seconds since the Unix epoch, and waiting for a time that may never come.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,7 +9,7 @@ fn now() -> Duration {
 
 /// Milliseconds since the Unix epoch.
 pub(crate) fn unix_ms() -> u64 {
-    u64::try_from(now().as_millis()).unwrap_or(u64::MAX)
+    millis(now())
 }
 
 /// Seconds since the Unix epoch.
@@ -20,4 +20,17 @@ pub(crate) fn unix_seconds() -> u64 {
 /// Seconds from `earlier_ms` until now; 0 if another node's clock is ahead of ours.
 pub(crate) fn seconds_since(earlier_ms: u64) -> f64 {
     Duration::from_millis(unix_ms().saturating_sub(earlier_ms)).as_secs_f64()
+}
+
+/// Whole milliseconds.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Sleeps until `at`, or for ever.
+pub(crate) async fn sleep_until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }

@@ -6,13 +6,13 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use agent::{Page, Tap};
 use channels::{App, AppId, ChannelName, ClientId, ConnectionId, Tier};
 use proto::control::node_order::{ListChannels, ListConnections};
 use proto::control::{self as wire, NodeLoad};
 
+use crate::clock;
 use crate::connections::Peer;
 use crate::queue::Ending;
 use crate::server::Shared;
@@ -28,7 +28,7 @@ impl agent::Host for Shared {
             max_connections: self.config.max_connections as u64,
             channels,
             subscriptions,
-            snapshot_age_ms: self.apps.age().map_or(u64::MAX, millis),
+            snapshot_age_ms: self.apps.age().map_or(u64::MAX, clock::millis),
             ..NodeLoad::default()
         }
     }
@@ -148,8 +148,4 @@ fn shown(peer: &Peer, channels: Vec<ChannelName>) -> wire::Connection {
         channels: channels.iter().take(MAX_CHANNELS).map(|name| name.as_str().to_owned()).collect(),
         queued_bytes: peer.queue.bytes() as u64,
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

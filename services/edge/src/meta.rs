@@ -135,13 +135,9 @@ pub(crate) async fn run(shared: Arc<Shared>, mut told: mpsc::Receiver<Publish>, 
 fn until_counted() -> Instant {
     /// Nodes write every ten seconds.
     const WRITTEN: Duration = Duration::from_secs(15);
-    let running = Period::of(Interval::Minute, clock::unix_ms().saturating_sub(millis(WRITTEN)));
-    let left = (running.end_ms() + millis(WRITTEN)).saturating_sub(clock::unix_ms());
+    let running = Period::of(Interval::Minute, clock::unix_ms().saturating_sub(clock::millis(WRITTEN)));
+    let left = (running.end_ms() + clock::millis(WRITTEN)).saturating_sub(clock::unix_ms());
     Instant::now() + Duration::from_millis(left.max(1))
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Tells the statistics of the minute before this one, if this edge is the one to do it.

@@ -6,6 +6,8 @@ use pusher::{Cause, CloseCode, Denied};
 use telemetry::metrics as catalogue;
 use telemetry::{Counter, Gauge, Histogram};
 
+use crate::queue::Written;
+
 /// Close codes of WebSocket itself that a connection can end with.
 const WEBSOCKET_CODES: [u32; 13] = [1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013];
 
@@ -198,6 +200,14 @@ impl OfProtocol {
             handshake_seconds: catalogue::CONNECTION_HANDSHAKE_SECONDS.with([name]),
             messages_sent: catalogue::MESSAGES_SENT.with([name]),
             sent_bytes: catalogue::SENT_BYTES.with([name]),
+        }
+    }
+
+    /// Counts what was written.
+    pub(crate) fn sent(&self, written: Written) {
+        if written.bytes > 0 {
+            self.sent_bytes.increment(written.bytes as u64);
+            self.messages_sent.increment(written.messages);
         }
     }
 

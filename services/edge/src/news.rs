@@ -11,6 +11,7 @@ use channels::{AppId, ChannelName};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock;
 use crate::occupancy::{Changes, Counted};
 use crate::server::Shared;
 
@@ -25,16 +26,10 @@ pub(crate) async fn tell(shared: Arc<Shared>, news: Arc<Changes>, stop: Cancella
     let mut open: HashSet<Counted> = HashSet::new();
     loop {
         let next = later.values().min().copied();
-        let due = async {
-            match next {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             () = stop.cancelled() => return,
             () = news.some() => tokio::time::sleep(GATHER).await,
-            () = due => {}
+            () = clock::sleep_until(next) => {}
         }
         let now = Instant::now();
         let mut changed = news.take();

@@ -358,7 +358,7 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, sockets: Arc<Semapho
         match accepted {
             Ok((socket, address)) => match Arc::clone(&sockets).try_acquire_owned() {
                 Ok(place) => {
-                    shared.tasks.spawn(greet(Arc::clone(&shared), socket, address, place));
+                    shared.tasks.spawn(serve(Arc::clone(&shared), socket, address, place));
                 }
                 // Before any work is done for it: dropping the socket is all that a full node can afford.
                 Err(_) => shared.metrics.refuse(Refusal::ConnectionLimit),
@@ -374,15 +374,24 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, sockets: Arc<Semapho
     }
 }
 
+/// Serves a socket until its end.
+async fn serve(shared: Arc<Shared>, tcp: TcpStream, address: SocketAddr, permit: OwnedSemaphorePermit) {
+    let socket = http::Socket::new(Instant::now(), address, permit);
+    // Boxed: a WebSocket's task must not carry the size of what came before.
+    Box::pin(greet(&shared, tcp, address, &socket)).await;
+    if let Some(upgrade) = socket.upgrade() {
+        upgrade.serve(&shared).await;
+    }
+}
+
 /// TLS, if there is any, then HTTP.
-async fn greet(shared: Arc<Shared>, socket: TcpStream, address: SocketAddr, place: OwnedSemaphorePermit) {
-    let accepted = Instant::now();
+async fn greet(shared: &Arc<Shared>, tcp: TcpStream, address: SocketAddr, socket: &http::Socket) {
     // Messages are small and wait for nobody. If it fails the socket is dead, which is found out soon.
-    socket.set_nodelay(true).ok();
+    tcp.set_nodelay(true).ok();
     let stream = match &shared.tls {
-        None => Stream::Plain(socket),
+        None => Stream::Plain(Arc::new(tcp)),
         Some(tls) => {
-            let handshake = tokio::time::timeout(shared.config.handshake_timeout, tls.acceptor().accept(socket));
+            let handshake = tokio::time::timeout(shared.config.handshake_timeout, tls.acceptor().accept(tcp));
             let handshake = tokio::select! {
                 handshake = handshake => handshake,
                 () = shared.kill.cancelled() => return,
@@ -397,9 +406,7 @@ async fn greet(shared: Arc<Shared>, socket: TcpStream, address: SocketAddr, plac
             }
         }
     };
-    // Boxed: what a WebSocket's task is made of must not carry the size of an HTTP connection.
-    let socket = http::Socket::new(accepted, address, place);
-    Box::pin(http::serve(shared, stream, socket)).await;
+    http::serve(Arc::clone(shared), stream, socket.clone()).await;
 }
 
 /// Looks at all connections' deadlines, again and again.

@@ -1,9 +1,11 @@
 //! Real servers for tests: `nats-server` processes on free ports in temporary directories, a cluster of three whose
-//! members can be stopped and killed, and a proxy whose connections can be cut.
+//! members can be stopped and killed, and a proxy whose connections can be cut. And budgets: what inner loops may take.
 //!
 //! Everything ends when its value is dropped. Nothing here waits a fixed time: it waits for the event, and panics with
 //! what was awaited when [`PATIENCE`] runs out.
 
+mod budgets;
+mod callgrind;
 mod cluster;
 mod monitor;
 mod nats;
@@ -11,6 +13,7 @@ mod port;
 mod proxy;
 mod wait;
 
+pub use budgets::Budgets;
 pub use cluster::NatsCluster;
 pub use nats::{Nats, NatsOptions, Signal};
 pub use port::free_port;

@@ -20,7 +20,7 @@ use telemetry::Counter;
 use crate::clock;
 use crate::connections::{Admission, Client, Peer};
 use crate::metrics::{Metrics, OfProtocol};
-use crate::queue::{Ending, Frame};
+use crate::queue::{Ending, Frame, Written};
 use crate::server::Shared;
 use crate::tail::Told;
 pub(crate) use opening::{NotPlaced, Visitor, place};
@@ -83,7 +83,9 @@ impl Core {
     pub(crate) fn close_queue(&self, flush: bool, discarded: &Counter) -> VecDeque<Frame> {
         let (mut rest, mut dropped) = self.peer.queue.close();
         if !flush {
-            dropped += rest.drain(..).map(|frame| u64::from(frame.messages)).sum::<u64>();
+            // The rest of a frame has to be written, or the close frame could not be read.
+            let kept = usize::from(rest.front().is_some_and(|frame| frame.begun));
+            dropped += rest.drain(kept..).map(|frame| u64::from(frame.messages)).sum::<u64>();
         }
         discarded.increment(dropped);
         if dropped > 0 {
@@ -94,12 +96,8 @@ impl Core {
     }
 
     /// Counts what was written.
-    pub(crate) fn count(&self, bytes: usize, messages: u64) {
-        if bytes > 0 {
-            let of_protocol = self.of_protocol();
-            of_protocol.sent_bytes.increment(bytes as u64);
-            of_protocol.messages_sent.increment(messages);
-        }
+    pub(crate) fn count(&self, written: Written) {
+        self.of_protocol().sent(written);
     }
 
     /// Counts its end, with `code` if there was one, for this `reason`.

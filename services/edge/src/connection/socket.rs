@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
 
 use telemetry::Counter;
 use tungstenite::Message;
@@ -18,8 +18,6 @@ use crate::websocket::{ReadError, WebSocket};
 /// A connection's socket.
 pub(super) struct Socket {
     pub(super) web: WebSocket<Stream>,
-    /// When a message was last written.
-    pub(super) sent: Instant,
 }
 
 /// The client is gone.
@@ -43,22 +41,22 @@ pub(super) struct Parting<'a> {
 }
 
 impl Socket {
-    /// One that is upgraded, and that nothing was written to.
-    pub(super) fn new(web: WebSocket<Stream>) -> Self {
-        Self { web, sent: Instant::now() }
+    /// One that is upgraded, that of `core`; nothing was pushed into its queue.
+    pub(super) fn new(web: WebSocket<Stream>, core: &Core) -> Self {
+        if let Some(socket) = web.io().socket() {
+            core.peer.queue.share(Arc::clone(socket));
+        }
+        Self { web }
     }
 
     /// Writes what the queue holds. Ready if there is something that the connection has to attend to, or nobody to write
     /// to.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, core: &Core) -> Poll<Result<Notices, Lost>> {
-        let Self { web: socket, sent } = self;
+        let socket = &mut self.web;
         let mut done = |frame: &Frame| measure(&core.shared.metrics, frame);
         loop {
             let written = socket.take_written();
-            if written.bytes > 0 {
-                *sent = Instant::now();
-                core.count(written.bytes, written.messages);
-            }
+            core.count(written);
             let notices = core.peer.queue.take(cx, written.bytes, socket.out());
             if notices != Notices::default() {
                 return Poll::Ready(Ok(notices));
@@ -80,6 +78,9 @@ impl Socket {
             return Poll::Ready(message);
         }
         // Reading may have queued a pong.
+        if !socket.out().is_empty() {
+            core.peer.queue.claim(socket.out());
+        }
         match socket.poll_flush(cx, &mut |frame: &Frame| measure(&core.shared.metrics, frame)) {
             Poll::Ready(Err(_)) => Poll::Ready(Err(ReadError::Lost)),
             Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
@@ -94,7 +95,7 @@ impl Socket {
         if !flush {
             discarded.increment(socket.discard());
         }
-        socket.out().extend(last);
+        socket.append(last);
         if let Some((code, reason)) = close {
             socket.close(code, reason);
         }
@@ -104,8 +105,7 @@ impl Socket {
             if tokio::time::timeout(shared.config.close_timeout, parted).await.is_err() {
                 shared.forced.fetch_add(1, Ordering::Relaxed);
             }
-            let written = socket.take_written();
-            core.count(written.bytes, written.messages);
+            core.count(socket.take_written());
         }
         // What the client did not take in time.
         discarded.increment(socket.discard());

@@ -1,6 +1,9 @@
 //! The signed API: reads a request, asks `pusher::api` what it means, does it.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Instant;
 
 use auth::{InvalidRequest, Query};
@@ -94,13 +97,16 @@ pub(super) async fn answer(shared: &Shared, request: Request<Incoming>) -> Reply
     }
     let answered = match &route.action {
         Action::Events => publish::event(shared, &signed, &body, begun).await,
-        Action::BatchEvents => publish::batch(shared, &signed, &body, begun).await,
-        Action::ChannelEvent { channel } => publish::channel_event(shared, &signed, channel, &body, begun).await,
-        Action::History { channel } => history::answer(shared, &signed, channel).await,
+        // The rarer ones are boxed: hyper moves the whole answer for each request.
+        Action::BatchEvents => Box::pin(publish::batch(shared, &signed, &body, begun)).await,
+        Action::ChannelEvent { channel } => {
+            Box::pin(publish::channel_event(shared, &signed, channel, &body, begun)).await
+        }
+        Action::History { channel } => Box::pin(history::answer(shared, &signed, channel)).await,
         Action::Channels => channels(shared, &signed),
-        Action::Channel { channel } => self::channel(shared, &signed, channel).await,
-        Action::Users { channel } => users(shared, &signed, channel).await,
-        Action::Terminate { user } => terminate(shared, &signed, user).await,
+        Action::Channel { channel } => Box::pin(self::channel(shared, &signed, channel)).await,
+        Action::Users { channel } => Box::pin(users(shared, &signed, channel)).await,
+        Action::Terminate { user } => Box::pin(terminate(shared, &signed, user)).await,
     };
     answered.unwrap_or_else(|error| {
         if let Some(quota) = error.quota() {
@@ -171,13 +177,33 @@ pub(super) enum NoBody {
 
 /// The whole body, if it has no more bytes than `limit`.
 pub(super) async fn read_body(shared: &Shared, body: Incoming, limit: usize) -> Result<Bytes, NoBody> {
-    let body = Limited::new(body, limit);
-    match tokio::time::timeout(shared.config.body_timeout, body.collect()).await {
+    let mut body = Limited::new(body, limit).collect();
+    let collected = match soon(&mut body).await {
+        Some(collected) => Ok(collected),
+        None => tokio::time::timeout(shared.config.body_timeout, body).await,
+    };
+    match collected {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(NoBody::TooLarge),
         Ok(Err(_)) => Err(NoBody::Broken),
         Err(_) => Err(NoBody::TooLate),
     }
+}
+
+/// What `future` is ready with when it is polled for the second time at the latest. hyper reads a body when it is asked
+/// for one: what came with the head is there then, and needs no timer.
+async fn soon<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+    let mut asked = false;
+    poll_fn(|cx| match Pin::new(&mut *future).poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending if asked => Poll::Ready(None),
+        Poll::Pending => {
+            asked = true;
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await
 }
 
 /// How a refused publish is counted.

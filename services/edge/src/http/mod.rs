@@ -13,6 +13,7 @@ mod publish;
 mod reply;
 mod sse;
 mod upgrade;
+mod woken;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -27,15 +28,18 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use self::body::Body;
+use self::woken::Woken;
 use crate::connection::Visitor;
 use crate::metrics::Refusal;
 use crate::server::Shared;
 use crate::stream::Stream;
+pub(crate) use upgrade::Upgrade;
 
 /// Bytes that are read and forgotten at most after the last answer.
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
@@ -50,13 +54,26 @@ pub(crate) struct Socket {
     accepted: Instant,
     /// Where it comes from: the client, or a proxy in front.
     address: SocketAddr,
-    /// Its place among the node's sockets, given back when request and connection are done with it.
-    _place: Arc<OwnedSemaphorePermit>,
+    place: Arc<Place>,
+}
+
+#[derive(Debug)]
+struct Place {
+    /// Among the node's sockets, given back when request and connection are done with it.
+    _permit: OwnedSemaphorePermit,
+    /// What the socket becomes when its last request has been answered.
+    upgrade: Mutex<Option<Box<Upgrade>>>,
 }
 
 impl Socket {
-    pub(crate) fn new(accepted: Instant, address: SocketAddr, place: OwnedSemaphorePermit) -> Self {
-        Self { accepted, address, _place: Arc::new(place) }
+    pub(crate) fn new(accepted: Instant, address: SocketAddr, permit: OwnedSemaphorePermit) -> Self {
+        let place = Place { _permit: permit, upgrade: Mutex::default() };
+        Self { accepted, address, place: Arc::new(place) }
+    }
+
+    /// What it has become, if that is a WebSocket.
+    pub(crate) fn upgrade(&self) -> Option<Box<Upgrade>> {
+        self.place.upgrade.lock().take()
     }
 }
 
@@ -76,22 +93,35 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: Stream, socket: Socket) {
         })
     };
     let config = &shared.config;
-    let mut connection = http1::Builder::new()
+    let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(config.keep_alive_timeout)
         .max_header_size(config.max_header_bytes)
         .max_buf_size(config.max_header_bytes.max(16 * 1024))
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    let first_request = tokio::time::sleep_until((accepted + config.handshake_timeout).into());
-    let mut first_request = pin!(first_request);
+    let mut connection = Woken::new(connection);
     // A socket that has just come gets an answer before it is closed.
-    let last_answer = async {
+    let last_answer = pin!(async {
         asked.cancelled().await;
         shared.draining.cancelled().await;
+    });
+    let no_request = async {
+        tokio::time::sleep_until((accepted + config.handshake_timeout).into()).await;
+        if asked.is_cancelled() {
+            std::future::pending().await
+        }
     };
-    let mut last_answer = pin!(last_answer);
-    let (mut waiting, mut closing) = (true, false);
+    let end = pin!(async {
+        tokio::select! {
+            () = no_request => shared.metrics.refuse(Refusal::HandshakeTimeout),
+            () = cut.cancelled() => {}
+            () = shared.kill.cancelled() => {}
+        }
+    });
+    // Each wakes for itself, lest all of them be looked at for each request.
+    let (mut last_answer, mut end) = (Woken::new(last_answer), Woken::new(end));
+    let mut closing = false;
     loop {
         tokio::select! {
             result = &mut connection => {
@@ -100,22 +130,15 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: Stream, socket: Socket) {
                 }
                 break;
             }
-            () = first_request.as_mut(), if waiting => {
-                waiting = false;
-                if !asked.is_cancelled() {
-                    return shared.metrics.refuse(Refusal::HandshakeTimeout);
-                }
-            }
-            () = last_answer.as_mut(), if !closing => {
+            () = &mut last_answer, if !closing => {
                 closing = true;
-                pin::Pin::new(&mut connection).graceful_shutdown();
+                pin::Pin::new(connection.get_mut()).graceful_shutdown();
             }
-            () = cut.cancelled() => return,
-            () = shared.kill.cancelled() => return,
+            () = &mut end => return,
         }
     }
     // There is none left if it has become a WebSocket.
-    if let Some(parts) = connection.into_parts() {
+    if let Some(parts) = connection.into_inner().into_parts() {
         tokio::select! {
             () = part(parts.io.into_inner(), config.close_timeout) => {}
             () = shared.kill.cancelled() => {}
@@ -161,19 +184,20 @@ async fn answer(
     mut request: Request<Incoming>,
 ) -> Response<Body> {
     if let Some(accept) = upgrade::wanted(&request) {
-        return upgrade::start(shared, socket, &mut request, accept).map(Body::Whole);
+        return upgrade::start(&shared, &socket, &mut request, accept).map(Body::Whole);
     }
     let uri = request.uri();
+    // What is rarer than a publish is boxed: hyper moves the whole answer for each request.
     let mut reply = if ably::claims(uri.path()) {
         Box::pin(ably::answer(&shared, &socket, cut, request)).await
     } else if let Some(route) = pusher::xhr::route(uri.path(), uri.query().unwrap_or_default()) {
-        fallback::answer(&shared, &socket, cut, route, request).await
-    } else if uri.path().contains("/app/") && auth::signed_path(uri.path()).is_none() {
+        Box::pin(fallback::answer(&shared, &socket, cut, route, request)).await
+    } else if auth::signed_path(uri.path()).is_some() {
+        api::answer(&shared, request).await.map(Body::Whole)
+    } else if uri.path().contains("/app/") {
         let mut reply = reply::error(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket endpoint");
         reply.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         reply.map(Body::Whole)
-    } else if auth::signed_path(uri.path()).is_some() {
-        api::answer(&shared, request).await.map(Body::Whole)
     } else {
         Box::pin(ably::answer(&shared, &socket, cut, request)).await
     };

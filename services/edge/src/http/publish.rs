@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use backbone::{Publish, PublishError, Publisher};
+use backbone::{Backbone, Publish, PublishError, Published, Publisher};
 use channels::{ChannelName, ConnectionId, Message, Record, RecordKind, Tier};
 use futures_util::future::join_all;
 use hyper::StatusCode;
@@ -74,6 +74,11 @@ pub(super) async fn channel_event(
 /// The records of a request, in order for each channel. Events that follow each other on one channel and leave out the
 /// same connection are one record, which is stored and delivered as one, up to the size that is safe to store.
 fn records(events: &[Event], timestamp_ms: u64) -> Vec<(ChannelName, Record)> {
+    if let [event] = events
+        && let [channel] = event.channels.as_slice()
+    {
+        return vec![(channel.clone(), record(&event.message, event.exclude.clone(), timestamp_ms))];
+    }
     let mut records: Vec<(ChannelName, Record)> = Vec::new();
     let mut newest_of: HashMap<&ChannelName, usize> = HashMap::new();
     for event in events {
@@ -123,14 +128,15 @@ fn admit(shared: &Shared, signed: &Authenticated<'_>, events: &[Event]) -> Resul
 /// Publishes all, each channel's in order. If only some fail, what is true of all is that the outcome is unknown.
 async fn publish(shared: &Shared, admitted: Admitted, begun: Instant) -> Result<(), ApiError> {
     let Admitted { meter, records } = admitted;
-    let publisher = Publisher::new(shared.backbone.clone());
     let tailed: Vec<Publish> =
         if shared.tails.any() { records.iter().map(|(publish, _)| publish.clone()).collect() } else { Vec::new() };
-    // Every place in line is taken here, in order; the futures then run side by side.
-    let (publishes, costs): (Vec<_>, Vec<_>) =
-        records.into_iter().map(|(publish, cost)| (publisher.publish(publish), cost)).unzip();
+    let (publishes, costs): (Vec<_>, Vec<_>) = records.into_iter().unzip();
     let metrics = &shared.metrics.http;
-    let results = join_all(publishes).await;
+    let results = match <[Publish; 1]>::try_from(publishes) {
+        // Most requests are one record, which needs no line to stand in.
+        Ok([only]) => vec![shared.backbone.publish(only).await],
+        Err(several) => Box::pin(in_order(&shared.backbone, several)).await,
+    };
     for (result, Cost { messages, bytes, kept }) in results.iter().zip(costs) {
         metrics.result(PublishResult::of(result)).increment(1);
         if let Err(PublishError::TooLarge | PublishError::Unavailable) = result {
@@ -145,6 +151,14 @@ async fn publish(shared: &Shared, admitted: Admitted, begun: Instant) -> Result<
     }
     metrics.seconds.record(begun.elapsed().as_secs_f64());
     outcome(results.into_iter().map(|result| result.map(drop)))
+}
+
+/// Publishes all, each channel's in order.
+async fn in_order(backbone: &Backbone, publishes: Vec<Publish>) -> Vec<Result<Published, PublishError>> {
+    let publisher = Publisher::new(backbone.clone());
+    // Every place in line is taken here, in order; the futures then run side by side.
+    let publishes: Vec<_> = publishes.into_iter().map(|publish| publisher.publish(publish)).collect();
+    join_all(publishes).await
 }
 
 /// What is counted of records.

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::upgrade::OnUpgrade;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use pusher::{Handshake, Refused};
@@ -44,6 +45,7 @@ fn names(headers: &HeaderMap, header: &HeaderName, token: &str) -> bool {
 }
 
 /// What a client wants to open.
+#[derive(Debug)]
 enum Wanted {
     Pusher(Result<Handshake, Refused>),
     Ably(Format, Box<Result<Connect, ErrorInfo>>),
@@ -70,45 +72,25 @@ impl Wanted {
     }
 }
 
-/// Answers 101 and starts the connection's task.
-pub(super) fn start(
-    shared: Arc<Shared>,
-    socket: Socket,
-    request: &mut Request<Incoming>,
-    accept: HeaderValue,
-) -> Reply {
+/// A request that was granted: what is wanted, over what the socket will have become when the answer has been written.
+#[derive(Debug)]
+pub(crate) struct Upgrade {
+    upgraded: OnUpgrade,
+    wanted: Wanted,
+    visitor: Visitor,
+    begun: Instant,
+}
+
+/// Answers 101, and leaves the rest to the task that serves `socket`: a task of its own would have to be woken, on another
+/// thread if one is idle.
+pub(super) fn start(shared: &Shared, socket: &Socket, request: &mut Request<Incoming>, accept: HeaderValue) -> Reply {
     let wanted = Wanted::by(request);
     let offers = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
     let protocol = offers.filter_map(|offer| offer.to_str().ok()).find_map(pusher::select_subprotocol);
-    let visitor = visitor(&shared, &socket, request.headers());
-    let upgrade = hyper::upgrade::on(request);
-    let task = {
-        let shared = Arc::clone(&shared);
-        async move {
-            let upgraded = tokio::select! {
-                upgraded = upgrade => upgraded,
-                () = shared.kill.cancelled() => return,
-            };
-            match upgraded.map(|upgraded| upgraded.downcast::<TokioIo<Stream>>()) {
-                Ok(Ok(parts)) => {
-                    let max_frame = wanted.max_frame_bytes(&shared);
-                    let web_socket = WebSocket::new(parts.io.into_inner(), &parts.read_buf, max_frame);
-                    drop(parts.read_buf);
-                    // Boxed, as everything is that a connection does not need while it is idle.
-                    match Box::pin(open(&shared, web_socket, wanted, &visitor, socket.accepted)).await {
-                        Opened::Pusher(task) => task.serve().await,
-                        Opened::Ably(task) => task.serve().await,
-                        Opened::Refused(refused) => Box::pin(connection::refuse(&shared, refused)).await,
-                    }
-                }
-                Ok(Err(_)) => tracing::error!("an upgraded connection is not of the listener's kind"),
-                Err(error) => {
-                    tracing::debug!(error = &error as &dyn std::error::Error, "lost before the upgrade was done");
-                }
-            }
-        }
-    };
-    shared.tasks.spawn(task);
+    let visitor = visitor(shared, socket, request.headers());
+    let upgraded = hyper::upgrade::on(request);
+    let upgrade = Upgrade { upgraded, wanted, visitor, begun: socket.accepted };
+    *socket.place.upgrade.lock() = Some(Box::new(upgrade));
     let mut reply = Response::new(Full::new(Bytes::new()));
     *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = reply.headers_mut();
@@ -121,33 +103,49 @@ pub(super) fn start(
     reply
 }
 
+impl Upgrade {
+    /// Serves the connection until its end.
+    pub(crate) async fn serve(self: Box<Self>, shared: &Arc<Shared>) {
+        // Boxed, as everything is that a connection does not need while it is idle.
+        match Box::pin(self.open(shared)).await {
+            Some(Opened::Pusher(task)) => task.serve().await,
+            Some(Opened::Ably(task)) => task.serve().await,
+            Some(Opened::Refused(refused)) => Box::pin(connection::refuse(shared, refused)).await,
+            None => {}
+        }
+    }
+
+    async fn open(self: Box<Self>, shared: &Arc<Shared>) -> Option<Opened> {
+        let Self { upgraded, wanted, visitor, begun } = *self;
+        let upgraded = upgraded.await.inspect_err(|error| {
+            tracing::debug!(error = error as &dyn std::error::Error, "lost before the upgrade was done");
+        });
+        let Ok(parts) = upgraded.ok()?.downcast::<TokioIo<Stream>>() else {
+            tracing::error!("an upgraded connection is not of the listener's kind");
+            return None;
+        };
+        let socket = WebSocket::new(parts.io.into_inner(), &parts.read_buf, wanted.max_frame_bytes(shared));
+        drop(parts.read_buf);
+        Some(match wanted {
+            Wanted::Ably(format, connect) => {
+                let opened = connection::ably::open(shared, socket, (format, *connect), &visitor, begun).await;
+                opened.map_or_else(Opened::Refused, Opened::Ably)
+            }
+            Wanted::Pusher(handshake) => match connection::admit(shared, handshake, &visitor, begun) {
+                Ok(opening) => Opened::Pusher(WebSocketTask::open(Arc::clone(shared), socket, opening)),
+                Err(rejection) => {
+                    let words = rejection.error().map(|error| frame::text(&error));
+                    let close = (rejection.code(), rejection.reason().to_owned());
+                    Opened::Refused(Box::new(RefusedSocket { socket, words, close }))
+                }
+            },
+        })
+    }
+}
+
 /// What became of a socket.
 enum Opened {
     Pusher(Box<WebSocketTask>),
     Ably(Box<connection::ably::Task>),
     Refused(Box<RefusedSocket>),
-}
-
-/// Opens the connection that is `wanted` over `socket`.
-async fn open(
-    shared: &Arc<Shared>,
-    socket: WebSocket<Stream>,
-    wanted: Wanted,
-    visitor: &Visitor,
-    begun: Instant,
-) -> Opened {
-    match wanted {
-        Wanted::Ably(format, connect) => {
-            let opened = connection::ably::open(shared, socket, (format, *connect), visitor, begun).await;
-            opened.map_or_else(Opened::Refused, Opened::Ably)
-        }
-        Wanted::Pusher(handshake) => match connection::admit(shared, handshake, visitor, begun) {
-            Ok(opening) => Opened::Pusher(WebSocketTask::open(Arc::clone(shared), socket, opening)),
-            Err(rejection) => {
-                let words = rejection.error().map(|error| frame::text(&error));
-                let close = (rejection.code(), rejection.reason().to_owned());
-                Opened::Refused(Box::new(RefusedSocket { socket, words, close }))
-            }
-        },
-    }
 }

@@ -18,6 +18,7 @@ use slab::Slab;
 use tokio::sync::Notify;
 
 use super::cached::Cached;
+use super::due::Due;
 use super::encoded::Messages;
 use super::follower::{Attach, Follower, Medium};
 use super::presence::{Newcomer, Presence};
@@ -483,8 +484,8 @@ impl Channel {
         }
     }
 
-    /// Takes a record in its place in the channel's order.
-    pub(super) fn deliver(&self, hub: &Hub, position: Option<Position>, record: &Arc<Record>) {
+    /// Takes a record in its place in the channel's order. Those who get it are `due`.
+    pub(super) fn deliver(&self, hub: &Hub, due: &mut Due, position: Option<Position>, record: &Arc<Record>) {
         let received = Instant::now();
         let messages = Messages::new(&self.called, position, record);
         // Nobody can be owed the record who is not subscribed by now: it was published before. Encoded before the lock is
@@ -555,7 +556,7 @@ impl Channel {
                 let timing = Some(Timing { accepted_ms: record.timestamp_ms, queued: Instant::now() });
                 frame.tag = Some(Arc::new(Tag { timing, ..frame.tag.as_deref().cloned().unwrap_or_default() }));
             }
-            peer.queue.push(frame);
+            due.push(peer, frame);
             reached += 1;
             delivered += count;
             // Of part of a record, about its part.

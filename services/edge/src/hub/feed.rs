@@ -10,6 +10,7 @@ use proto::control::TailKind;
 
 use super::Hub;
 use super::channel::{Channel, Loaded};
+use super::due::Due;
 use crate::tail::Told;
 
 /// First and longest pause between attempts to attach.
@@ -31,25 +32,8 @@ pub(super) async fn run(hub: Arc<Hub>, channel: Arc<Channel>) {
 }
 
 async fn feed(hub: &Arc<Hub>, channel: &Arc<Channel>) {
-    loop {
-        let mut timeout = std::pin::pin!(tokio::time::sleep(hub.settings.attach_timeout));
-        let (attachment, tier) = tokio::select! {
-            attached = attach(hub, channel) => attached,
-            () = &mut timeout => {
-                tracing::warn!(app = %channel.app, channel = %channel.name, "a channel could not be attached in time");
-                hub.remove(channel, |channel| channel.fail(hub));
-                return;
-            }
-        };
-        let loaded = tokio::select! {
-            loaded = load(hub, channel, &attachment, tier) => loaded,
-            () = &mut timeout => {
-                tracing::warn!(app = %channel.app, channel = %channel.name, "a channel could not be loaded in time");
-                hub.remove(channel, |channel| channel.fail(hub));
-                return;
-            }
-        };
-        channel.go_live(hub, loaded);
+    // Boxed, here and below, is all that the task does not need while the channel is idle.
+    while let Some((attachment, tier)) = Box::pin(begin(hub, channel)).await {
         match pass_on(hub, channel, attachment, tier).await {
             Over::Vacant => return,
             // Other rules, other promises: continuity across the change is unknown, and said so.
@@ -60,6 +44,29 @@ async fn feed(hub: &Arc<Hub>, channel: &Arc<Channel>) {
             Over::Stale => channel.start_over(),
         }
     }
+}
+
+/// Attaches the channel, and lets it go live. If that takes too long, its subscribers are sent elsewhere.
+async fn begin(hub: &Arc<Hub>, channel: &Arc<Channel>) -> Option<(Attachment, Tier)> {
+    let mut timeout = std::pin::pin!(tokio::time::sleep(hub.settings.attach_timeout));
+    let (attachment, tier) = tokio::select! {
+        attached = attach(hub, channel) => attached,
+        () = &mut timeout => {
+            tracing::warn!(app = %channel.app, channel = %channel.name, "a channel could not be attached in time");
+            hub.remove(channel, |channel| channel.fail(hub));
+            return None;
+        }
+    };
+    let loaded = tokio::select! {
+        loaded = load(hub, channel, &attachment, tier) => loaded,
+        () = &mut timeout => {
+            tracing::warn!(app = %channel.app, channel = %channel.name, "a channel could not be loaded in time");
+            hub.remove(channel, |channel| channel.fail(hub));
+            return None;
+        }
+    };
+    channel.go_live(hub, loaded);
+    Some((attachment, tier))
 }
 
 /// Why an attachment is not needed any more.
@@ -74,21 +81,16 @@ enum Over {
 
 /// Passes on what the attachment yields.
 async fn pass_on(hub: &Arc<Hub>, channel: &Arc<Channel>, mut attachment: Attachment, tier: Tier) -> Over {
-    // When the channel is to end, while it has no subscriber.
+    // When the channel is to end, while it has no subscriber; and when its members are read anew.
     let mut ends: Option<tokio::time::Instant> = None;
-    let mut reconcile = tokio::time::interval(RECONCILE);
-    reconcile.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut reconcile = tokio::time::Instant::now();
     // The members, while they are being read: for the first time, or anew since some may have come and gone unseen.
     let mut reading = None;
+    let mut due = Due::default();
     // What happened while it was being attached.
     channel.look();
     loop {
-        let linger = async {
-            match ends {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
+        let reconciles = tier == Tier::Ephemeral && channel.follows_members() && !channel.lacks_members();
         let read = async {
             match &mut reading {
                 Some(reading) => Pin::new(reading).await,
@@ -97,7 +99,7 @@ async fn pass_on(hub: &Arc<Hub>, channel: &Arc<Channel>, mut attachment: Attachm
         };
         tokio::select! {
             delivery = attachment.next() => match delivery {
-                Delivery::Record(position, record) => channel.deliver(hub, position, &record),
+                Delivery::Record(position, record) => channel.deliver(hub, &mut due, position, &record),
                 Delivery::Gap(gap) => {
                     tell_gap(hub, channel, gap);
                     if channel.kind.is_presence() || channel.kind.is_cache() {
@@ -108,6 +110,7 @@ async fn pass_on(hub: &Arc<Hub>, channel: &Arc<Channel>, mut attachment: Attachm
                     }
                 }
             },
+            () = due.write(&hub.metrics), if !due.is_empty() => {}
             () = channel.look.notified() => {
                 if hub.tier(channel) != tier {
                     return Over::OtherTier;
@@ -118,7 +121,7 @@ async fn pass_on(hub: &Arc<Hub>, channel: &Arc<Channel>, mut attachment: Attachm
                 let vacant = channel.subscriptions() == 0;
                 ends = vacant.then(|| tokio::time::Instant::now() + hub.settings.detach_linger);
             }
-            () = linger => {
+            () = at(ends) => {
                 if hub.remove(channel, Channel::end_if_vacant) {
                     return Over::Vacant;
                 }
@@ -128,12 +131,22 @@ async fn pass_on(hub: &Arc<Hub>, channel: &Arc<Channel>, mut attachment: Attachm
                 reading = None;
                 channel.members_read(hub, as_of, entries);
             }
-            _ = reconcile.tick(), if tier == Tier::Ephemeral && channel.follows_members() && !channel.lacks_members() => {
-                if let Ok(Ok((as_of, entries))) = tokio::time::timeout(PATIENCE, hub.read_roster(channel)).await {
+            () = at(Some(reconcile)), if reconciles => {
+                let read = Box::pin(hub.read_roster(channel));
+                if let Ok(Ok((as_of, entries))) = tokio::time::timeout(PATIENCE, read).await {
                     channel.reconcile(hub, as_of, entries);
                 }
+                reconcile = tokio::time::Instant::now() + RECONCILE;
             }
         }
+    }
+}
+
+/// Waits until `when`, or for ever.
+async fn at(when: Option<tokio::time::Instant>) {
+    match when {
+        Some(when) => Box::pin(tokio::time::sleep_until(when)).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -215,4 +228,21 @@ fn tell_gap(hub: &Arc<Hub>, channel: &Arc<Channel>, gap: Gap) {
     let reason = "messages may be missing, subscribers are told to reconnect";
     hub.tails.tell(&channel.app, Told { kind: TailKind::Dropped, reason, ..channel.told() });
     channel.tell_missed(hub, gap.resumes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// There is one for each channel.
+    #[tokio::test]
+    async fn the_task_of_a_channel_is_small() {
+        let world = crate::fixtures::World::with(crate::fixtures::app()).await;
+        let hub = Hub::new(&crate::Config::default(), world.parts(Duration::from_secs(15)), world.stop.child_token());
+        let meter = crate::fixtures::meter(&crate::fixtures::app());
+        let name = channels::ChannelName::new("a").unwrap();
+        let channel = Arc::new(Channel::new(meter, name, &hub.settings));
+        let size = size_of_val(&run(hub, channel));
+        assert!(size <= 1408, "{size} bytes");
+    }
 }

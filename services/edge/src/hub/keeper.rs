@@ -15,6 +15,7 @@ use super::channel::{Phase, State};
 use super::own::{Asked, Own, PresenceRefused, Wanted, Written};
 use super::presence::Presence;
 use super::{Channel, Hub};
+use crate::clock::sleep_until;
 use crate::queue::Ending;
 
 /// Members of one channel that are entering, and that are leaving, at one time.
@@ -368,12 +369,6 @@ async fn keep_all(hub: &Arc<Hub>, channel: &Arc<Channel>) {
                 (step, revision)
             });
         }
-        let wake = async {
-            match wake {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             Some((step, revision)) = under_way.next() => {
                 channel.step_done(hub, step, revision);
@@ -383,7 +378,7 @@ async fn keep_all(hub: &Arc<Hub>, channel: &Arc<Channel>) {
                 }
             }
             () = channel.members_changed.notified() => {}
-            () = wake => {}
+            () = sleep_until(wake) => {}
             // As another edge, all has to be written anew.
             _ = lives.changed() => {}
         }

@@ -4,14 +4,15 @@
 //! Knows nothing of sockets or sessions: a subscriber is a queue with an id.
 //!
 //! One task per channel attaches it, and hands out its records in their order. A record is encoded once, WebSocket
-//! header included, and every subscriber's queue gets the same bytes. Channels share nothing but a sharded map that is
-//! only touched when a subscription begins or a channel ends.
+//! header included, every subscriber's queue gets the same bytes, and the task has the queues write them. Channels share
+//! nothing but a sharded map that is only touched when a subscription begins or a channel ends.
 //!
 //! Subscribers are Pusher clients, or followers: connections of the Ably protocol and event streams. All get the same
 //! records in the same order, each in its own form.
 
 mod cached;
 mod channel;
+mod due;
 mod encoded;
 mod entry;
 mod event;

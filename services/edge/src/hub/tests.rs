@@ -1,3 +1,4 @@
+mod budgets;
 mod cached;
 mod following;
 mod presence;

@@ -3,6 +3,7 @@
 mod ably_rest;
 mod api;
 mod cluster;
+mod direct;
 mod drain;
 mod fuzz;
 mod limits;
@@ -84,13 +85,18 @@ impl Node {
     }
 
     fn beside(config: Config, runtime: Arc<Runtime>, world: Arc<World>) -> Self {
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        Self::listening(config, runtime, world, listener)
+    }
+
+    /// One that takes its clients from `listener`.
+    fn listening(config: Config, runtime: Arc<Runtime>, world: Arc<World>, listener: TcpListener) -> Self {
         let readiness = Readiness::new();
         let meters = Arc::new(Meters::new(Instant::now()));
         let shutdown = CancellationToken::new();
         let (recorder, metrics) = telemetry::Exporter::build().unwrap();
         let (address, host, serving) = {
             let _context = runtime.enter();
-            let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
             let address = listener.local_addr().unwrap();
             let (backbone, apps) = (world.backbone.clone(), world.apps.clone());
             let (readiness, meters) = (readiness.clone(), Arc::clone(&meters));

@@ -11,18 +11,18 @@ pub(crate) mod frame;
 mod tests;
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tungstenite::Message;
 use tungstenite::error::{CapacityError, Error, ProtocolError};
 use tungstenite::protocol::frame::CloseFrame;
 use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 
-use crate::queue::Frame;
+use crate::queue::{Frame, Written, advance, gathered, pop_begun};
 
 /// Bytes read at a time, and held by an idle connection.
 const READ_BUFFER: usize = 1024;
@@ -30,9 +30,6 @@ const READ_BUFFER: usize = 1024;
 /// Queued replies (pongs) beyond which the peer's frames are no longer read: the limit on what a client that only
 /// pings and never reads can make us hold.
 const MAX_QUEUED_REPLIES: usize = 16;
-
-/// Frames that leave in one write at most.
-const MAX_SLICES: usize = 64;
 
 /// Why reading ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,15 +53,6 @@ pub(crate) enum Violation {
     Rules,
 }
 
-/// Data that has left for the socket.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Written {
-    /// Bytes, framing included.
-    pub(crate) bytes: usize,
-    /// Messages whose last byte has left.
-    pub(crate) messages: u64,
-}
-
 /// A WebSocket connection, after its handshake.
 #[derive(Debug)]
 pub(crate) struct WebSocket<S> {
@@ -72,8 +60,6 @@ pub(crate) struct WebSocket<S> {
     ctx: WebSocketContext,
     /// Being written, in order: data frames and replies.
     out: VecDeque<Frame>,
-    /// Some bytes of the first of `out` are on their way, so the rest has to follow.
-    begun: bool,
     /// Control frames in `out`.
     replies: usize,
     /// Data written since it was last asked for.
@@ -121,7 +107,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             .max_frame_size(Some(max_frame_bytes))
             .max_message_size(Some(max_frame_bytes));
         let ctx = WebSocketContext::from_partially_read(leftover.to_vec(), Role::Server, Some(config));
-        Self { io, ctx, out: VecDeque::new(), begun: false, replies: 0, written: Written::default(), unflushed: false }
+        Self { io, ctx, out: VecDeque::new(), replies: 0, written: Written::default(), unflushed: false }
     }
 
     /// The next message. Call until pending, then [`Self::poll_flush`]: replies are queued here. The message is a view
@@ -138,9 +124,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         }
     }
 
-    /// Frames that wait to be written. Others may be appended; nothing may be taken out.
+    /// The stream.
+    pub(crate) fn io(&self) -> &S {
+        &self.io
+    }
+
+    /// Frames that wait to be written. Others may be appended, and the rest of one that is begun be put before them; nothing
+    /// may be taken out.
     pub(crate) fn out(&mut self) -> &mut VecDeque<Frame> {
         &mut self.out
+    }
+
+    /// Appends `frames`; if the first of them is begun, before all others.
+    pub(crate) fn append(&mut self, mut frames: VecDeque<Frame>) {
+        if let Some(begun) = pop_begun(&mut frames) {
+            self.out.push_front(begun);
+        }
+        self.out.extend(frames);
     }
 
     /// Data written since the last call.
@@ -152,21 +152,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>, done: &mut impl FnMut(&Frame)) -> Poll<io::Result<()>> {
         while let Some(first) = self.out.front() {
             let io = Pin::new(&mut self.io);
-            let written = if self.out.len() == 1 || !io.is_write_vectored() {
+            let taken = if self.out.len() == 1 || !io.is_write_vectored() {
                 ready!(io.poll_write(cx, &first.bytes))?
             } else {
-                let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-                let count = self.out.len().min(MAX_SLICES);
-                for (slice, frame) in slices.iter_mut().zip(&self.out) {
-                    *slice = IoSlice::new(&frame.bytes);
-                }
-                ready!(io.poll_write_vectored(cx, &slices[..count]))?
+                ready!(gathered(&self.out, |slices| io.poll_write_vectored(cx, slices)))?
             };
-            if written == 0 {
+            if taken == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.unflushed = true;
-            self.advance(written, done);
+            let replies = &mut self.replies;
+            self.written += advance(&mut self.out, taken, |frame| {
+                *replies -= usize::from(frame.messages == 0);
+                done(frame);
+            });
         }
         if self.unflushed {
             ready!(Pin::new(&mut self.io).poll_flush(cx))?;
@@ -175,34 +174,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         Poll::Ready(Ok(()))
     }
 
-    fn advance(&mut self, mut written: usize, done: &mut impl FnMut(&Frame)) {
-        while let Some(first) = self.out.front_mut() {
-            let part = written.min(first.bytes.len());
-            first.bytes.advance(part);
-            written -= part;
-            if first.messages > 0 {
-                self.written.bytes += part;
-            }
-            self.begun = !first.bytes.is_empty();
-            if self.begun {
-                return;
-            }
-            self.written.messages += u64::from(first.messages);
-            if first.messages == 0 {
-                self.replies -= 1;
-            }
-            done(first);
-            self.out.pop_front();
-            if written == 0 {
-                // The next one has not begun.
-                return;
-            }
-        }
-    }
-
     /// Drops what waits, except the rest of a frame that is half written. Gives the number of messages dropped.
     pub(crate) fn discard(&mut self) -> u64 {
-        let kept = usize::from(self.begun);
+        let kept = usize::from(self.out.front().is_some_and(|frame| frame.begun));
         let dropped = self.out.iter().skip(kept).map(|frame| u64::from(frame.messages)).sum();
         self.out.truncate(kept);
         self.replies = self.out.iter().filter(|frame| frame.messages == 0).count();

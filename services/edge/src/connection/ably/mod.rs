@@ -207,8 +207,8 @@ impl Connection {
         }
     }
 
-    /// Takes what the rest of the node wants; `sent` is when anything was last written.
-    fn heed(&mut self, notices: Notices, sent: Instant) -> Option<Ended> {
+    /// Takes what the rest of the node wants.
+    fn heed(&mut self, notices: Notices) -> Option<Ended> {
         if let Some(ending) = notices.ending {
             return Some(self.end(match ending {
                 Ending::TooSlow => {
@@ -230,7 +230,7 @@ impl Connection {
             self.recheck();
         }
         if notices.tick {
-            self.handle(Input::Tick { sent });
+            self.handle(Input::Tick { sent: self.core.peer.queue.written_at() });
         }
         None
     }

@@ -48,7 +48,8 @@ pub(crate) async fn open(
     match opening::admit(shared, format, connect, visitor, begun).await {
         Ok(opening) => {
             let connection = Connection::open(Arc::clone(shared), opening);
-            Ok(Box::new(Task { connection, socket: Socket::new(socket) }))
+            let socket = Socket::new(socket, &connection.core);
+            Ok(Box::new(Task { connection, socket }))
         }
         Err(error) => {
             // What passes is no reason to give up, and an ERROR would be one.
@@ -81,7 +82,7 @@ impl Task {
                     }
                 }
                 Event::Notices(notices) => {
-                    if let Some(ended) = self.connection.heed(notices, self.socket.sent) {
+                    if let Some(ended) = self.connection.heed(notices) {
                         return ended;
                     }
                 }

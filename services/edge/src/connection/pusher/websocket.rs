@@ -34,10 +34,9 @@ pub(crate) struct WebSocketTask {
 impl WebSocketTask {
     /// The connection over `socket` that `opening` was admitted for.
     pub(crate) fn open(shared: Arc<Shared>, socket: WebSocket<Stream>, opening: Opening) -> Box<Self> {
-        Box::new(Self {
-            connection: Connection::open(shared, Transport::WebSocket, opening),
-            socket: Socket::new(socket),
-        })
+        let connection = Connection::open(shared, Transport::WebSocket, opening);
+        let socket = Socket::new(socket, &connection.core);
+        Box::new(Self { connection, socket })
     }
 
     /// Serves it until its end.

@@ -27,7 +27,7 @@ use crate::authentication::authenticate;
 use crate::clock;
 use crate::connection::{Core, measure};
 use crate::hub::{Event, EventKind, Subscription};
-use crate::queue::{Ending, Frame, Notices};
+use crate::queue::{Ending, Frame, Notices, Written};
 
 /// Bytes after which events are sent on rather than added to.
 const CHUNK_BYTES: usize = 32 * 1024;
@@ -211,7 +211,7 @@ impl Stream {
     }
 
     fn send(&mut self, chunk: Bytes, messages: u64) {
-        self.core.count(chunk.len(), messages);
+        self.core.count(Written { bytes: chunk.len(), messages });
         self.chunks.send(chunk);
         self.set_silence();
     }

@@ -29,7 +29,7 @@ pub(crate) use self::sessions::{Sent, Sessions};
 use super::{Connection, Ended, Opening, admit};
 use crate::connection::{Visitor, measure};
 use crate::metrics::Transport;
-use crate::queue::{Frame, Notices};
+use crate::queue::{Frame, Notices, Written};
 use crate::server::Shared;
 use crate::websocket::frame;
 
@@ -254,7 +254,7 @@ impl XhrTask {
             answer.lines.close(code);
             last = true;
         }
-        self.connection.core.count(answer.send(last), messages);
+        self.connection.core.count(Written { bytes: answer.send(last), messages });
         self.set_timer(self.connection.core.shared.config.xhr_heartbeat);
         Poll::Ready(())
     }

@@ -1,6 +1,7 @@
 //! Where a follower begins: here, behind a serial, or some messages back.
 
 use super::*;
+use crate::hub::due::Due;
 
 const RESUMED: &[Flags] = &[Flags::RESUMED];
 
@@ -151,7 +152,7 @@ async fn a_serial_ahead_of_this_node() {
         assert_eq!(back.serial, Some(ahead));
         for (by, data) in [(1, "seen"), (2, "seen too"), (3, "new")] {
             let position = Position { sequence: head.sequence + by, ..head };
-            channel.deliver(&f.hub, Some(position), &Arc::new(record(&[data])));
+            channel.deliver(&f.hub, &mut Due::default(), Some(position), &Arc::new(record(&[data])));
         }
         assert_eq!(back.message().await, "new");
         assert_eq!(stays.messages(3).await, ["seen", "seen too", "new"]);
