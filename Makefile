@@ -1,6 +1,6 @@
 # Recipes for people and for CI. Each target is one line; what is longer stands in deploy/dev/.
 .DEFAULT_GOAL := help
-.PHONY: help build run dev test test-sdks lint fmt docs deny tools cluster bench clean
+.PHONY: help build run dev test test-sdks lint fmt docs deny tools cluster bench bench-wslib budgets clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -37,8 +37,14 @@ tools: ## install the NATS server and the Python libraries that tests and make c
 cluster: ## three NATS servers and two edges on loopback, to play with; Ctrl-C ends all
 	deploy/dev/cluster.sh
 
-bench: ## compare WebSocket libraries, the measurement behind docs/decisions/0001; about four minutes
+bench: ## measure every goal beside its floor, as docs/performance.md explains; about ten minutes, and a release build
+	deploy/dev/bench.sh
+
+bench-wslib: ## compare WebSocket libraries, the measurement behind docs/decisions/0001; about four minutes
 	cargo run --release --manifest-path loadtest/wslib/Cargo.toml
+
+budgets: ## count what inner loops take, and write docs/budgets.md anew; needs valgrind
+	FANFARE_BLESS=1 cargo test --quiet -p edge --lib budgets
 
 clean: ## remove everything that was built or installed here
 	rm -rf target .tools loadtest/wslib/target services/fanfare/tests/clients/node_modules

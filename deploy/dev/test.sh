@@ -59,26 +59,30 @@ suite() {
     failed=$((failed + suite_failed))
 }
 
-install_browser() {
-    [ -z "${FANFARE_TEST_CHROMIUM:-}" ] || return 0
-    ! command -v chromium chromium-browser google-chrome >/dev/null || return 0
+# debian PACKAGE HINT: installs a package of Debian's, if we may.
+debian() {
     if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
-        echo "test: found no Chromium; install it, or name it in FANFARE_TEST_CHROMIUM" >&2
+        echo "test: found no $1; install it$2" >&2
         return 1
     fi
     export DEBIAN_FRONTEND=noninteractive
-    apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium
+    apt-get update -qq && apt-get install -y -qq --no-install-recommends "$1"
+}
+
+install_browser() {
+    [ -z "${FANFARE_TEST_CHROMIUM:-}" ] || return 0
+    command -v chromium chromium-browser google-chrome >/dev/null ||
+        debian chromium ", or name it in FANFARE_TEST_CHROMIUM"
 }
 
 # Tests that have processes disagree about the time preload it.
 install_faketime() {
-    ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 && return 0
-    if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
-        echo "test: found no libfaketime; install it" >&2
-        return 1
-    fi
-    export DEBIAN_FRONTEND=noninteractive
-    apt-get update -qq && apt-get install -y -qq --no-install-recommends libfaketime
+    ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || debian libfaketime ""
+}
+
+# It counts what inner loops take.
+install_valgrind() {
+    command -v valgrind >/dev/null || debian valgrind ""
 }
 
 # Who brings programs of their own needs no others.
@@ -91,7 +95,12 @@ export CARGO_TERM_COLOR=never NO_COLOR=1
 step npm deploy/dev/clients.sh
 step browser install_browser
 step faketime install_faketime
+step valgrind install_valgrind
 # One build for everything. Tests of the binary's own package need the binary, so it is built here with them.
 step build cargo test --workspace --no-run
 suite rust cargo test --workspace --no-fail-fast
+# Loops that have become cheaper than their budgets.
+grep '^budget: ' "$logs/rust.log" || true
 suite clients npm --prefix "$clients" test
+suite helm deploy/dev/helm.sh
+suite ops deploy/dev/ops.sh

@@ -4,7 +4,7 @@
 totals.py NAME LOG              a line for each part, then `total PASSED FAILED`
 totals.py --failures NAME LOG   the parts of the log that tell of failures
 
-Understands cargo test and the runner of node, in both of its forms."""
+Understands cargo test, the runner of node in both of its forms, and a last line `N passed, M failed`."""
 
 import re
 import sys
@@ -12,6 +12,7 @@ import sys
 CARGO_PART = re.compile(r"^\s+(?:Running (?:unittests )?\S+ \(\S*/([\w-]+)-[0-9a-f]+\)|Doc-tests (\S+))")
 CARGO_RESULT = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored")
 NODE_COUNT = re.compile(r"^(?:#|ℹ) (pass|fail|cancelled|skipped|todo) (\d+)$")
+PLAIN = re.compile(r"^(\d+) passed, (\d+) failed$")
 
 
 def parts(lines):
@@ -24,6 +25,8 @@ def parts(lines):
             yield part, *map(int, match.groups())
         elif match := NODE_COUNT.match(line):
             node[match[1]] = node.get(match[1], 0) + int(match[2])
+    if lines and (match := PLAIN.match(lines[-1])):
+        yield None, int(match[1]), int(match[2]), 0
     if node:
         skipped = node.get("skipped", 0) + node.get("todo", 0)
         yield None, node.get("pass", 0), node.get("fail", 0) + node.get("cancelled", 0), skipped
@@ -43,7 +46,7 @@ def print_failures(lines):
     """Cargo repeats failures with their output between `failures:` and the result; node marks them."""
     shown, inside = 0, False
     for index, line in enumerate(lines):
-        if line.startswith("failures:") or re.match(r"^\s*(not ok|✖)", line):
+        if line.startswith("failures:") or re.match(r"^\s*(not ok|✖)|^(FAIL|ERROR): ", line):
             inside, last = True, index + 60
         if inside:
             print(f"    {line}")

@@ -37,9 +37,44 @@ pub(crate) enum Error {
         /// What came.
         received: String,
     },
+    /// A server that was started is not there.
+    #[error("{server} {}, awaiting {awaited}: {log}", if *.ended { "ended" } else { "is not there in time" })]
+    NotReady {
+        /// Which.
+        server: String,
+        /// Whether it ended by itself.
+        ended: bool,
+        /// What should have come.
+        awaited: &'static str,
+        /// The end of what it wrote.
+        log: String,
+    },
+    /// No certificate could be made for loopback.
+    #[error("making a certificate: {0}")]
+    Certificate(#[from] rcgen::Error),
+    /// TLS cannot be set up.
+    #[error("setting up TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    /// NATS does not do what the floor needs.
+    #[error("publishing to NATS: {0}")]
+    Nats(String),
+    /// The server under load does not speak a protocol.
+    #[error("{server} does not speak {protocol:?}")]
+    Unspoken {
+        /// Which server.
+        server: String,
+        /// What it does not speak.
+        protocol: crate::client::protocol::Protocol,
+    },
+    /// A profile needs more nodes than there are.
+    #[error("needs a server of at least {needed} nodes")]
+    TooFewNodes {
+        /// How many.
+        needed: usize,
+    },
     /// The publisher's connection is of no more use.
     #[error("publishing: {0}")]
-    Publish(#[from] crate::http::Broken),
+    Publish(#[from] crate::client::http::Broken),
 }
 
 impl Error {

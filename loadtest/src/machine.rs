@@ -2,10 +2,11 @@
 
 use std::fs;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 
 use crate::error::Error;
-use crate::process;
+use crate::measure::process;
 use crate::report::Figures;
 
 /// The machine, what else it was doing, and the generator.
@@ -23,4 +24,10 @@ pub(crate) fn figures() -> Result<Figures, Error> {
         ("open_files_limit", json!(process::own_open_files()?)),
         ("generator", json!(format!("loadtest {} ({build} build)", env!("CARGO_PKG_VERSION")))),
     ])
+}
+
+/// Allows this process, and what it starts, as many open files as it may have: a client is one here, and one there.
+pub(crate) fn raise_open_files() {
+    // Where that is refused, what needs more says so.
+    getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard)).ok();
 }

@@ -46,7 +46,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
 
 /// Libraries that only these crates may use.
 const CONFINED: [(&str, &[&str]); 9] = [
-    ("async-nats", &["backbone"]),
+    ("async-nats", &["backbone", "loadtest"]),
     ("redb", &["backbone"]),
     ("tungstenite", &["edge", "loadtest"]),
     ("tonic", &["agent", "control", "fanfare", "proto"]),
@@ -54,7 +54,7 @@ const CONFINED: [(&str, &[&str]); 9] = [
     ("jmespath", &["ably"]),
     ("hyper", &["control", "edge", "telemetry", "loadtest", "worker"]),
     ("clap", &["fanfare", "loadtest"]),
-    ("rustls", &["control", "edge", "fanfare", "worker"]),
+    ("rustls", &["control", "edge", "fanfare", "loadtest", "worker"]),
 ];
 
 /// Crates that know no runtime, no clock and no socket.

@@ -1,6 +1,12 @@
 //! As much of HTTP/1.1 as one keep-alive connection between known ends needs.
 
 use std::io::{self, BufRead};
+use std::net::SocketAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use auth::Signer;
+
+use crate::target::Target;
 
 /// No head or body of ours comes near; what is longer is a mistake.
 const MAX_BYTES: u64 = 2_000_000;
@@ -57,11 +63,33 @@ impl Exchange {
         from.read_exact(&mut exchange.body)?;
         Ok(exchange)
     }
+}
 
-    /// Status of an answer.
-    pub(crate) fn status(&self) -> Option<u16> {
-        self.first_line.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()
-    }
+/// A request to the HTTP API of `target`'s app, signed as server libraries do; `path` is what follows the app.
+pub(crate) fn signed(
+    target: &Target,
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    parameters: &[(&str, &str)],
+    body: &[u8],
+) -> Vec<u8> {
+    let path = format!("/apps/{}{path}", target.app);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let signer = Signer::new(target.key.clone(), target.secret.clone());
+    let query = signer.request(method, &path, parameters, body, now);
+    let length = body.len();
+    let head = format!(
+        "{method} {path}?{query} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n\
+         content-length: {length}\r\n\r\n"
+    );
+    [head.as_bytes(), body].concat()
+}
+
+/// A request that publishes `data` on `channel`.
+pub(crate) fn publish(target: &Target, address: SocketAddr, channel: &str, data: &str) -> Vec<u8> {
+    let body = serde_json::json!({"name": super::message::EVENT, "channel": channel, "data": data}).to_string();
+    signed(target, address, "POST", "/events", &[], body.as_bytes())
 }
 
 fn line(from: &mut impl BufRead) -> Result<String, Broken> {
@@ -81,8 +109,8 @@ mod tests {
     fn reads_one_after_the_other() {
         let mut bytes = &b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 401 Unauthorized\r\n\r\n"[..];
         let first = Exchange::read(&mut bytes).unwrap();
-        assert_eq!((first.status(), first.body.as_slice()), (Some(200), &b"{}"[..]));
-        assert_eq!(Exchange::read(&mut bytes).unwrap().status(), Some(401));
+        assert_eq!((first.first_line.as_str(), first.body.as_slice()), ("HTTP/1.1 200 OK", &b"{}"[..]));
+        assert_eq!(Exchange::read(&mut bytes).unwrap().first_line, "HTTP/1.1 401 Unauthorized");
         assert!(matches!(Exchange::read(&mut bytes), Err(Broken::Closed)));
     }
 

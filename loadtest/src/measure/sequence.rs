@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 /// The numbers 0, 1, 2, … of one publisher as one subscriber received them. Keeps only what is missing, so that a long
 /// run over many subscribers costs little as long as it goes well.
 #[derive(Debug, Default)]
-pub(crate) struct Sequence {
+pub(super) struct Sequence {
     /// One more than the highest number received.
     next: u64,
     /// Below `next` and not received.
@@ -14,7 +14,7 @@ pub(crate) struct Sequence {
 
 /// How a message came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Arrival {
+pub(super) enum Arrival {
     /// After all that came before it and no later one.
     InOrder,
     /// For the first time, and after a later one.
@@ -25,7 +25,7 @@ pub(crate) enum Arrival {
 
 impl Sequence {
     /// Notes that `number` came. The caller checks that it exists: numbers passed over are kept.
-    pub(crate) fn arrived(&mut self, number: u64) -> Arrival {
+    pub(super) fn arrived(&mut self, number: u64) -> Arrival {
         if number >= self.next {
             self.missing.extend(self.next..number);
             self.next = number + 1;
@@ -38,7 +38,7 @@ impl Sequence {
     }
 
     /// Which of the numbers below `total` have not come.
-    pub(crate) fn missing(&self, total: u64) -> impl Iterator<Item = u64> + '_ {
+    pub(super) fn missing(&self, total: u64) -> impl Iterator<Item = u64> + '_ {
         self.missing.iter().copied().chain(self.next..total)
     }
 }

@@ -12,6 +12,12 @@ const LONGEST_MICROS: u64 = 600_000_000;
 #[derive(Debug)]
 pub(crate) struct Latencies(Histogram<u64>);
 
+impl Default for Latencies {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Latencies {
     /// With nothing recorded.
     pub(crate) fn new() -> Self {

@@ -8,18 +8,23 @@ use std::time::{Duration, Instant};
 pub(crate) struct Schedule {
     start: Instant,
     rate: u64,
-    seconds: u64,
+    total: u64,
 }
 
 impl Schedule {
     /// `rate` messages per second for `seconds`, from `start` on.
     pub(crate) fn new(start: Instant, rate: NonZeroU32, seconds: NonZeroU32) -> Self {
-        Self { start, rate: rate.get().into(), seconds: seconds.get().into() }
+        Self::of(start, rate, u64::from(rate.get()) * u64::from(seconds.get()))
+    }
+
+    /// `total` messages at `rate` per second, from `start` on.
+    pub(crate) fn of(start: Instant, rate: NonZeroU32, total: u64) -> Self {
+        Self { start, rate: rate.get().into(), total }
     }
 
     /// How many messages there are.
     pub(crate) fn total(&self) -> u64 {
-        self.rate * self.seconds
+        self.total
     }
 
     /// When message `number` is due.
@@ -32,7 +37,7 @@ impl Schedule {
     /// What rate `count` messages until `last` are. A server that keeps up answers the last one just before the
     /// schedule ends, which makes it the rate offered.
     pub(crate) fn achieved(&self, count: u64, last: Instant) -> f64 {
-        let took = last.saturating_duration_since(self.start).max(Duration::from_secs(self.seconds));
+        let took = last.saturating_duration_since(self.start).max(self.due(self.total) - self.start);
         count as f64 / took.as_secs_f64()
     }
 }
