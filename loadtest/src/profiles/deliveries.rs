@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{AFTERMATH, Outcome, PREPARATION, lateness, listen, micros_each};
+use super::{AFTERMATH, Outcome, PREPARATION, lateness, listen, micros_each, names};
 use crate::client::crowd::{Crowd, News};
 use crate::client::http::publish;
 use crate::client::message::Stamp;
@@ -75,7 +75,29 @@ pub(super) fn measure(target: &Target, traffic: &Traffic<'_>) -> Result<Deliveri
     measure_beside(target, traffic, |_| Ok(())).map(|(deliveries, ())| deliveries)
 }
 
-/// The same while `beside` does something else, in a thread of its own, from the given moment on.
+/// Has one publisher send messages of these `sizes` to one channel with so many subscribers.
+pub(super) fn measure_one_channel(
+    target: &Target,
+    protocol: Protocol,
+    subscribers: NonZeroU32,
+    sizes: &[u32],
+    rate: NonZeroU32,
+    seconds: NonZeroU32,
+) -> Result<Deliveries, Error> {
+    let traffic = Traffic {
+        protocol,
+        channels: &names(1),
+        subscriptions: &vec![vec![0]; subscribers.get() as usize],
+        sources: 1,
+        connections: 1,
+        sizes,
+        rate,
+        seconds,
+    };
+    measure(target, &traffic)
+}
+
+/// The same as [`measure`] while `beside` does something else, in a thread of its own, from the given moment on.
 pub(super) fn measure_beside<T: Send>(
     target: &Target,
     traffic: &Traffic<'_>,

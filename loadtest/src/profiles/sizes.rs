@@ -5,8 +5,8 @@ use std::num::NonZeroU32;
 use clap::Args;
 use serde::Serialize;
 
-use super::deliveries::{Deliveries, Traffic, measure};
-use super::{defaults, names};
+use super::defaults;
+use super::deliveries::{Deliveries, measure_one_channel};
 use crate::client::message::LEAST_BYTES;
 use crate::client::protocol::Protocol;
 use crate::error::Error;
@@ -40,15 +40,5 @@ impl Default for SizesLoad {
 
 /// Publishes to all of them at a steady rate.
 pub(crate) fn run(target: &Target, load: &SizesLoad) -> Result<Deliveries, Error> {
-    let traffic = Traffic {
-        protocol: load.protocol,
-        channels: &names(1),
-        subscriptions: &vec![vec![0]; load.subscribers.get() as usize],
-        sources: 1,
-        connections: 1,
-        sizes: &SIZES,
-        rate: load.rate,
-        seconds: load.seconds,
-    };
-    measure(target, &traffic)
+    measure_one_channel(target, load.protocol, load.subscribers, &SIZES, load.rate, load.seconds)
 }
