@@ -96,11 +96,18 @@ step npm deploy/dev/clients.sh
 step browser install_browser
 step faketime install_faketime
 step valgrind install_valgrind
+# It shares a cluster with the present version in a test; built first, since it leaves its binary where that one's goes.
+if [ -z "${FANFARE_PREVIOUS_BIN:-}" ]; then
+    step previous deploy/dev/previous.sh
+    grep '^previous: ' "$logs/previous.log" || true
+fi
 # One build for everything. Tests of the binary's own package need the binary, so it is built here with them.
 step build cargo test --workspace --no-run
 suite rust cargo test --workspace --no-fail-fast
 # Loops that have become cheaper than their budgets.
 grep '^budget: ' "$logs/rust.log" || true
 suite clients npm --prefix "$clients" test
+# What clients notice of a rollout.
+grep -o 'rollout: .*' "$logs/clients.log" || true
 suite helm deploy/dev/helm.sh
 suite ops deploy/dev/ops.sh

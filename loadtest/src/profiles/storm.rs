@@ -94,6 +94,8 @@ pub(crate) struct StormResult {
     pub(crate) cpu: Duration,
     /// What they grew by, for each client, until the end.
     pub(crate) kib_per_client: f64,
+    /// The most memory that one of them ever had.
+    pub(crate) peak_mib: f64,
     published: Published,
     verdict: Verdict,
 }
@@ -162,6 +164,7 @@ pub(crate) fn run(
         histories: storm.backend.map_or(0, |backend| backend.requests),
         cpu,
         kib_per_client: kib / f64::from(count),
+        peak_mib: storm.survivors.peak_kib()? as f64 / 1024.0,
         published,
         verdict,
     })
@@ -438,6 +441,7 @@ impl Outcome for StormResult {
             ("first_refusal", json!(self.published.refusal.as_deref().unwrap_or("none"))),
             ("cpu_per_client_us", rounded(micros_each(self.cpu, self.clients))),
             ("after_storm_per_client_kib", rounded(self.kib_per_client)),
+            ("edge_peak_mib", rounded(self.peak_mib)),
         ];
         figures.extend(lateness(&self.published.lateness));
         figures.extend(self.verdict.figures());

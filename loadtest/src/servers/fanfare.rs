@@ -48,6 +48,8 @@ pub(crate) struct Fanfare {
     pub(crate) form: Form,
     /// Whether clients and publishers have to speak TLS.
     pub(crate) tls: bool,
+    /// From how much memory on each process refuses new clients; its own default without.
+    pub(crate) memory_limit_mib: Option<u32>,
 }
 
 impl Fanfare {
@@ -136,6 +138,13 @@ impl Fanfare {
         }
         command.arg(form).env("FANFARE_LOG_FORMAT", "json");
         command.args(["--listen", "127.0.0.1:0", "--control-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+        // How many clients one process can take is measured; a cluster limits them as it does by default.
+        if self.form != Form::Cluster {
+            command.env("FANFARE_EDGE_ACCEPT_RATE", "0");
+        }
+        if let Some(mib) = self.memory_limit_mib {
+            command.env("FANFARE_EDGE_MEMORY_LIMIT", format!("{mib}MiB"));
+        }
         if let Some(Tls { cert_file, key_file, .. }) = tls {
             command.env("FANFARE_TLS_CERT_FILE", cert_file).env("FANFARE_TLS_KEY_FILE", key_file);
         }

@@ -29,6 +29,9 @@ pub struct Record {
     /// What its messages are called by, each with its place behind a colon. Empty for their position.
     #[prost(string, tag = "9")]
     pub id: ::prost::alloc::string::String,
+    /// Of a publish that is traced: the W3C traceparent that spans of its delivery hang on. Empty for none. Since 0.2.
+    #[prost(string, tag = "10")]
+    pub traceparent: ::prost::alloc::string::String,
 }
 /// Nested message and enum types in `Record`.
 pub mod record {

@@ -39,3 +39,5 @@ pub use wire::{Flags, Format, Modes};
 
 #[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod formats;

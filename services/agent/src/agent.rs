@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use backbone::Backbone;
 use backbone::members::{self, Members};
+use clock::unix_ms;
 use metering::{Live, Meters};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -16,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::outbox::Outbox;
 use crate::report::LoadMeter;
-use crate::tap::now_ms;
 use crate::{Config, Host, link, usage};
 
 /// How often the meters are looked at, and replicas told.
@@ -67,7 +67,7 @@ impl Agent {
             host,
             members: watch::Sender::new(Members::default()),
             drain: CancellationToken::new(),
-            started_ms: now_ms(),
+            started_ms: unix_ms(),
             backbone,
             outboxes: Mutex::default(),
         };
@@ -97,7 +97,7 @@ impl Agent {
             never = writer.keep_writing() => match never {},
         }
         // With the links above the streams have ended, which tells the replicas.
-        let (now, now_ms) = (Instant::now().into_std(), now_ms());
+        let (now, now_ms) = (Instant::now().into_std(), unix_ms());
         node.meters.tick(now, now_ms, node.live());
         if timeout(FAREWELL, writer.write(true)).await.is_err() {
             tracing::warn!("the backbone did not take what apps used in the last seconds");
@@ -114,7 +114,7 @@ impl Node {
         let mut due = Instant::now();
         loop {
             let now = ticks.tick().await;
-            let now_ms = now_ms();
+            let now_ms = unix_ms();
             let is_short = self.meters.take_short();
             if now >= due {
                 due = now + REPORT_INTERVAL;

@@ -9,7 +9,6 @@
 //! limit divided by the live edges.
 
 mod agent;
-mod backoff;
 mod config;
 mod dial;
 mod host;

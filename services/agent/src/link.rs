@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clock::{Backoff, millis};
 use futures_util::stream;
 use proto::control::link_service_client::LinkServiceClient;
 use proto::control::node_message::{Answer, Hello, Message, Report, TailBatch};
@@ -18,10 +19,8 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Code, Request, Status};
 
 use crate::agent::Node;
-use crate::backoff::Backoff;
 use crate::dial::{self, DialError};
 use crate::outbox::Outbox;
-use crate::report::millis;
 use crate::shares;
 use crate::tap::{TapEvents, tap};
 
@@ -31,6 +30,9 @@ const OUTGOING: usize = 16;
 
 /// How long a replica may take to accept the stream once there is a connection.
 const ATTACH_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Pauses between attempts. The longest bounds how much later than a replica its nodes are back.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
 
 /// A stream that lasted for so long was a good one: after it attempts begin with short pauses again.
 const GOOD: Duration = Duration::from_secs(10);
@@ -63,7 +65,7 @@ enum LinkError {
 /// Keeps a stream to the replica with this id, until `stop`, or until there is neither a stream nor a lease of it.
 pub(crate) async fn keep(node: Arc<Node>, id: String, outbox: Arc<Outbox>, stop: CancellationToken) {
     let mut members = node.members.subscribe();
-    let mut backoff = Backoff::new();
+    let mut backoff = BACKOFF;
     let mut is_known_bad = false;
     loop {
         let Some(replica) = members.borrow_and_update().replicas.get(&id).cloned() else { return };
@@ -73,7 +75,7 @@ pub(crate) async fn keep(node: Arc<Node>, id: String, outbox: Arc<Outbox>, stop:
             return;
         }
         if begun.elapsed() >= GOOD {
-            (backoff, is_known_bad) = (Backoff::new(), false);
+            (backoff, is_known_bad) = (BACKOFF, false);
         }
         let address = &replica.address;
         match ended {
@@ -90,7 +92,7 @@ pub(crate) async fn keep(node: Arc<Node>, id: String, outbox: Arc<Outbox>, stop:
         let moved = members.wait_for(|members| members.replicas.get(&id).is_none_or(|now| now.address != address));
         tokio::select! {
             () = stop.cancelled() => return,
-            () = sleep(backoff.next()) => {}
+            () = sleep(backoff.pause()) => {}
             _ = moved => {}
         }
     }

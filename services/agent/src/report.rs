@@ -1,15 +1,13 @@
 //! What a node says, in the words of the wire.
 
-use std::time::Duration;
-
 use channels::QuotaKind;
+use clock::unix_ms;
 use metering::Report;
 use proto::control::{AppReport, NodeLoad};
 use telemetry::Resources;
 use tokio::time::Instant;
 
 use crate::Host;
-use crate::tap::now_ms;
 
 /// How busy a node is, and where its clients are.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -46,7 +44,7 @@ impl LoadMeter {
             load.memory_bytes = memory_bytes;
             load.cpu = if passed > 0.0 { (cpu_seconds - before).max(0.0) / passed } else { 0.0 };
         }
-        load.time_ms = now_ms();
+        load.time_ms = unix_ms();
         Load {
             load,
             is_draining: host.is_some_and(Host::is_draining),
@@ -83,9 +81,4 @@ pub(crate) fn clear_gauges(pending: &mut AppReport) {
     pending.connections = 0;
     pending.presence_members = 0;
     pending.channels = 0;
-}
-
-/// In whole milliseconds.
-pub(crate) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

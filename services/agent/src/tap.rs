@@ -1,8 +1,9 @@
 //! A tail on one node: what is told of, how much of it, and what becomes of the rest.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use clock::unix_ms;
 use parking_lot::Mutex;
 use proto::control::{TailEvent, TailRequest};
 use tokio::sync::mpsc;
@@ -65,7 +66,7 @@ impl Tap {
             return;
         };
         let omitted = self.omitted.swap(0, Ordering::Relaxed);
-        permit.send(TailEvent { time_ms: now_ms(), omitted, ..make() });
+        permit.send(TailEvent { time_ms: unix_ms(), omitted, ..make() });
     }
 
     /// Whether nobody reads it any more.
@@ -110,12 +111,6 @@ impl TapEvents {
         }
         events
     }
-}
-
-/// Milliseconds since the Unix epoch.
-pub(crate) fn now_ms() -> u64 {
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

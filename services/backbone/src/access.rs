@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use channels::{AppId, Secret};
+use clock::millis;
 use prost::Message as _;
 use proto::backbone::AccessToken as Stored;
 use proto::backbone::access_token;
@@ -19,7 +20,6 @@ use ring::digest;
 use subtle::ConstantTimeEq as _;
 
 use crate::Backbone;
-use crate::clock::millis;
 use crate::kv::{Bucket, Entry, Kv, KvError};
 use crate::sealing::OpenError;
 
@@ -192,7 +192,12 @@ impl Access {
     }
 
     /// Makes the token whose text is `secret`.
-    async fn create_as(&self, secret: &Secret, new: NewToken, now_ms: u64) -> Result<AccessToken, AccessError> {
+    pub(crate) async fn create_as(
+        &self,
+        secret: &Secret,
+        new: NewToken,
+        now_ms: u64,
+    ) -> Result<AccessToken, AccessError> {
         let id = TokenId::of(secret.expose()).expect("made up with an id");
         let NewToken { name, scope, created_by, expires_ms } = new;
         let mut known = Known {
@@ -274,13 +279,16 @@ impl Access {
     }
 
     async fn existing(&self, id: &TokenId) -> Result<(Known, u64), AccessError> {
-        self.read(id).await?.ok_or_else(|| AccessError::NoSuchToken(id.clone()))
+        let (known, entry) = self.read(id).await?.ok_or_else(|| AccessError::NoSuchToken(id.clone()))?;
+        // Fields that are not known would be lost, and with them maybe what the token must not do.
+        let is_partial = encode(&known).len() < entry.value.len();
+        if is_partial { Err(AccessError::Unreadable(id.clone())) } else { Ok((known, entry.revision)) }
     }
 
-    async fn read(&self, id: &TokenId) -> Result<Option<(Known, u64)>, AccessError> {
+    async fn read(&self, id: &TokenId) -> Result<Option<(Known, Entry)>, AccessError> {
         let Some(entry) = self.tokens.get(&key(id)).await? else { return Ok(None) };
         let known = decode(&entry).ok_or_else(|| AccessError::Unreadable(id.clone()))?;
-        Ok(Some((known, entry.revision)))
+        Ok(Some((known, entry)))
     }
 }
 
@@ -289,15 +297,15 @@ type Hash = [u8; 32];
 
 /// A token with what it is recognised by.
 #[derive(Clone, Debug)]
-struct Known {
-    token: AccessToken,
+pub(crate) struct Known {
+    pub(crate) token: AccessToken,
     hash: Hash,
     previous_hash: Option<Hash>,
 }
 
 impl Known {
     /// Whether `token` is this one, and taken at `now_ms`. Takes the same time for every wrong one.
-    fn admits(&self, token: &str, now_ms: u64) -> bool {
+    pub(crate) fn admits(&self, token: &str, now_ms: u64) -> bool {
         let shown = hash(token);
         let is_current = self.hash.ct_eq(&shown);
         let is_previous = self.previous_hash.unwrap_or(self.hash).ct_eq(&shown);
@@ -359,7 +367,7 @@ pub(crate) fn is_token(entry: &Entry) -> bool {
 }
 
 /// `None` for what is not fully understood: a half-understood token is one that lets somebody in.
-fn decode(entry: &Entry) -> Option<Known> {
+pub(crate) fn decode(entry: &Entry) -> Option<Known> {
     let stored = Stored::decode(entry.value.clone()).ok().filter(|stored| stored.version == VERSION)?;
     let id = TokenId::new(&stored.id).ok().filter(|id| key(id) == entry.key)?;
     let role = match access_token::Role::try_from(stored.role).ok()? {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use channels::AppId;
+use clock::millis;
 use futures_util::TryStreamExt as _;
 use parking_lot::Mutex;
 use prost::Message as _;
@@ -19,7 +20,6 @@ use proto::backbone::AuditEntry as Stored;
 use proto::backbone::audit_entry;
 
 use crate::Backbone;
-use crate::clock::millis;
 use crate::kv::{Bucket, Entry, Kv, KvError};
 
 #[cfg(test)]
@@ -283,12 +283,12 @@ impl AuditQuery {
     }
 }
 
-fn key(entry: &AuditEntry) -> String {
+pub(crate) fn key(entry: &AuditEntry) -> String {
     let app = entry.app.as_ref().map_or(NO_APP, AppId::as_str);
     format!("{app}.{}.{}", entry.id.time_ms() / DAY_MS, entry.id.as_str())
 }
 
-fn encode(entry: &AuditEntry) -> Bytes {
+pub(crate) fn encode(entry: &AuditEntry) -> Bytes {
     let AuditEntry { id, actor, method, app, target, changes, peer, outcome, revision } = entry;
     let (outcome, refusal) = match outcome {
         Outcome::Pending => (audit_entry::Outcome::Pending, ""),
@@ -312,7 +312,7 @@ fn encode(entry: &AuditEntry) -> Bytes {
     stored.encode_to_vec().into()
 }
 
-fn decode(entry: &Entry) -> Option<AuditEntry> {
+pub(crate) fn decode(entry: &Entry) -> Option<AuditEntry> {
     let stored = Stored::decode(entry.value.clone()).ok().filter(|stored| stored.version == VERSION)?;
     let outcome = match audit_entry::Outcome::try_from(stored.outcome).ok()? {
         audit_entry::Outcome::Pending => Outcome::Pending,

@@ -8,10 +8,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use channels::AppId;
+use clock::{millis, unix_ms};
 use prost::Message as _;
 use proto::backbone::{DeadLetter, WebhookEvent};
 
-use crate::clock::{millis, unix_ms};
 use crate::kv::{Bucket, Entry, Kv, KvError};
 use crate::{Backbone, IdempotencyId, Queue, QueueError};
 
@@ -241,7 +241,7 @@ impl Keeper {
     }
 }
 
-fn key(app: &AppId, id: &DeadLetterId) -> String {
+pub(crate) fn key(app: &AppId, id: &DeadLetterId) -> String {
     format!("{app}.{}", id.as_str())
 }
 
@@ -250,7 +250,7 @@ fn parse(key: &str) -> Option<(AppId, DeadLetterId)> {
     Some((AppId::new(app).ok()?, DeadLetterId::new(id).ok()?))
 }
 
-fn decode(entry: &Entry) -> Option<DeadLetter> {
+pub(crate) fn decode(entry: &Entry) -> Option<DeadLetter> {
     DeadLetter::decode(entry.value.clone()).ok().filter(|letter| letter.version == VERSION)
 }
 

@@ -49,6 +49,7 @@ pub(crate) fn encode(channel: &ChannelName, record: &Record) -> Bytes {
         timestamp_ms: record.timestamp_ms,
         messages: record.messages.iter().map(message).collect(),
         presence,
+        traceparent: record.traceparent.as_deref().unwrap_or_default().to_owned(),
     };
     record.encode_to_vec().into()
 }
@@ -85,6 +86,7 @@ pub(crate) fn decode(bytes: Bytes) -> Result<Record, Unreadable> {
         client: ClientId::new(&wire.client_id).ok(),
         timestamp_ms: wire.timestamp_ms,
         messages: wire.messages.into_iter().map(message).collect(),
+        traceparent: (!wire.traceparent.is_empty()).then(|| wire.traceparent.into()),
     })
 }
 
@@ -121,7 +123,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn records_round_trip(name: Option<String>, data: Vec<u8>, encoding: String, timestamp_ms: u64) {
+        fn records_round_trip(name: Option<String>, data: Vec<u8>, encoding: String, timestamp_ms: u64, traced: bool) {
             let id = name.as_ref().filter(|name| !name.is_empty()).cloned();
             let message = Message { id: id.clone(), client: ClientId::new("x").ok(), name, data: data.into(), encoding, extras: Bytes::new() };
             let record = Record {
@@ -131,6 +133,7 @@ mod tests {
                 client: None,
                 timestamp_ms,
                 messages: vec![message],
+                traceparent: traced.then(|| "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
             };
             let bytes = encode(&ChannelName::new("room").unwrap(), &record);
             prop_assert_eq!(decode(bytes).unwrap(), record);
@@ -155,6 +158,7 @@ mod tests {
                 client: ClientId::new("ann").ok(),
                 timestamp_ms: 7,
                 messages: vec![Message::text("", r#"{"name":"Ann"}"#)],
+                traceparent: None,
             };
             let bytes = encode(&ChannelName::new("presence-room").unwrap(), &record);
             assert_eq!(decode(bytes).unwrap(), record);

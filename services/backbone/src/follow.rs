@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use clock::Backoff;
 use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -16,9 +17,10 @@ use crate::kv::{Kv, KvError, Watch, WatchEvent};
 /// How often the backbone is asked whether it is still there. A quiet watch and a dead one look the same from here.
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// First and longest pause before a failed watch is begun again. The longest stays below the probe interval, so that
-/// what was revoked does not live on for long after an outage.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// Longest pause before a failed watch is begun again: below the probe interval, so that what was revoked does not live
+/// on for long after an outage. A watch that went on for longer was a good one.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), LONGEST_PAUSE);
 
 /// Most events taken in before they are published, so that an endless stream of changes cannot hold one back for ever.
 const MAX_BATCH: usize = 1_000;
@@ -95,7 +97,7 @@ impl<C: LiveCopy + Send + Sync + 'static> Follower<C> {
     }
 
     async fn follow(&self) {
-        let mut pause = BACKOFF.0;
+        let mut backoff = BACKOFF;
         loop {
             let begun = Instant::now();
             let error = match self.begin().await {
@@ -108,9 +110,10 @@ impl<C: LiveCopy + Send + Sync + 'static> Follower<C> {
                 },
                 Err(error) => error,
             };
-            if begun.elapsed() > BACKOFF.1 {
-                pause = BACKOFF.0;
+            if begun.elapsed() > LONGEST_PAUSE {
+                backoff = BACKOFF;
             }
+            let pause = backoff.pause();
             tracing::warn!(
                 what = self.what,
                 error = &error as &dyn std::error::Error,
@@ -118,7 +121,6 @@ impl<C: LiveCopy + Send + Sync + 'static> Follower<C> {
                 "lost the watch"
             );
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(BACKOFF.1);
         }
     }
 

@@ -15,12 +15,13 @@ pub mod access;
 mod attach;
 pub mod audit;
 pub mod backup;
-mod clock;
 mod config;
 pub mod dead_letters;
 mod envelope;
 pub mod facts;
 mod follow;
+#[cfg(test)]
+mod formats;
 mod hex;
 mod history;
 pub mod jetstream;
@@ -34,8 +35,11 @@ pub mod registry;
 pub mod revocations;
 pub mod schema;
 pub mod sealing;
+pub mod survey;
+mod trace;
 pub mod usage;
 
+use std::convert::Infallible;
 use std::path::Path;
 
 use channels::{AppId, ChannelName, Position, Tier};
@@ -82,11 +86,14 @@ impl Backbone {
     /// Publishes one record to one channel. Returns when it is accepted (stored tiers: replicated), or says why not.
     ///
     /// Calls run concurrently and are not ordered with each other; [`Publisher`] orders them.
-    pub async fn publish(&self, publish: Publish) -> Result<Published, PublishError> {
-        match self {
-            Self::JetStream(jetstream) => jetstream.publish(publish).await,
+    pub async fn publish(&self, mut publish: Publish) -> Result<Published, PublishError> {
+        let mut span = trace::begin(&mut publish);
+        let result = match self {
+            Self::JetStream(jetstream) => jetstream.publish(publish, &mut span).await,
             Self::Memory(memory) => memory.publish(publish),
-        }
+        };
+        trace::end(span, &result);
+        result
     }
 
     /// Begins live delivery of a channel. Once this returns, every record published to the channel afterwards, on any
@@ -115,6 +122,15 @@ impl Backbone {
         match self {
             Self::JetStream(jetstream) => jetstream.head(app, channel, tier).await,
             Self::Memory(memory) => memory.head(app, channel, tier),
+        }
+    }
+
+    /// Measures for ever how long a message takes through the backbone and back, for the metric of that. In process there
+    /// is nothing to measure.
+    pub async fn measure_lag(&self) -> Infallible {
+        match self {
+            Self::JetStream(jetstream) => jetstream.measure_lag().await,
+            Self::Memory(_) => std::future::pending().await,
         }
     }
 

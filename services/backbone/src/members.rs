@@ -46,7 +46,7 @@ impl Members {
         u32::try_from(self.edges.len()).unwrap_or(u32::MAX).max(1)
     }
 
-    fn put(&mut self, key: &str, value: Bytes) {
+    pub(crate) fn put(&mut self, key: &str, value: Bytes) {
         if let Some(edge) = edge_of_lease(key) {
             self.edges.insert(edge);
         } else if key == LEADER_LEASE {

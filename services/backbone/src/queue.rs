@@ -64,6 +64,14 @@ impl Queue {
         }
     }
 
+    /// How long ago the oldest event was pushed that is still in the queue, taken out or not; `None` without any.
+    pub async fn oldest(&self) -> Result<Option<Duration>, QueueError> {
+        match self {
+            Self::JetStream(queue) => queue.oldest().await,
+            Self::Memory(queue) => Ok(queue.oldest()),
+        }
+    }
+
     /// Becomes the one that takes events out. Whoever was it before gets no more; everything it has not acknowledged comes
     /// again, in order.
     pub async fn consume(&self) -> Result<Consumer, QueueError> {

@@ -14,10 +14,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use channels::{App, AppId, Capability, KeyName};
+use clock::unix_ms;
 use rand::Rng as _;
 
 use crate::Backbone;
-use crate::clock::unix_ms;
 use crate::kv::{Bucket, Entry, Kv, KvError};
 use crate::sealing::ClusterKeys;
 
@@ -76,6 +76,8 @@ pub struct RegisteredApp {
     pub revision: u64,
     /// Which create with an idempotency id made it; empty for none.
     pub(crate) made_by: Bytes,
+    /// Whether more is stored of it than this version knows: it is served, and not changed.
+    pub(crate) is_partial: bool,
 }
 
 /// A key that was revoked. Its secret is forgotten.
@@ -231,6 +233,9 @@ impl Registry {
 
     /// Writes `app` over its revision, without secrets that have expired; `None` if that is no longer the current one.
     async fn replace(&self, mut app: RegisteredApp) -> Result<Option<RegisteredApp>, RegistryError> {
+        if app.is_partial {
+            return Err(RegistryError::Unreadable { app: app.app.id, source: Unreadable::MoreThanKnown });
+        }
         app.forget_expired(unix_ms());
         match self.apps.update(&app_entry(&app.app.id), self.value(&app)?, app.revision).await {
             Ok(revision) => {

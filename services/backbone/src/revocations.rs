@@ -251,7 +251,7 @@ impl LiveCopy for Copy {
     }
 }
 
-fn key_of(target: &Target) -> String {
+pub(crate) fn key_of(target: &Target) -> String {
     let mut hash = digest::Context::new(&digest::SHA256);
     hash.update(target.key.as_str().as_bytes());
     // Not in a key's name.
@@ -260,7 +260,7 @@ fn key_of(target: &Target) -> String {
     format!("{}.{}", target.app, hex::encode(&hash.finish().as_ref()[..HASH_BYTES]))
 }
 
-fn encode(target: &Target, orders: &[Order]) -> Bytes {
+pub(crate) fn encode(target: &Target, orders: &[Order]) -> Bytes {
     let order = |order: &Order| wire::revoked_tokens::Order {
         issued_before_ms: order.issued_before_ms,
         applies_at_ms: order.applies_at_ms,
@@ -276,7 +276,7 @@ fn encode(target: &Target, orders: &[Order]) -> Bytes {
 }
 
 /// `None` for what this process does not understand.
-fn decode(entry: &Entry) -> Option<(Target, Vec<Order>)> {
+pub(crate) fn decode(entry: &Entry) -> Option<(Target, Vec<Order>)> {
     let value = wire::RevokedTokens::decode(entry.value.clone()).ok().filter(|value| value.version == VERSION)?;
     let target =
         Target { app: AppId::new(&value.app_id).ok()?, key: KeyName::new(&value.key_name).ok()?, target: value.target };

@@ -7,6 +7,9 @@
 mod app;
 mod capability;
 mod edge;
+#[cfg(test)]
+mod formats;
+mod hash;
 mod identity;
 mod kind;
 mod limits;
@@ -24,6 +27,7 @@ mod webhook;
 pub use app::{App, AppId, InvalidAppId, InvalidKeyName, Key, KeyName, PreviousSecret, PusherSettings, Secret};
 pub use capability::{Capability, InvalidCapability, Operation};
 pub use edge::{EdgeId, InvalidEdgeId};
+pub use hash::ChannelHash;
 pub use identity::{ClientId, ConnectionId, InvalidIdentity};
 pub use kind::{Access, ChannelKind, SERVER_TO_USER};
 pub use limits::{Limits, Quota, QuotaKind};

@@ -66,4 +66,7 @@ pub struct Record {
     pub timestamp_ms: u64,
     /// At least one message.
     pub messages: Vec<Message>,
+    /// Of a publish that is traced: the W3C `traceparent` that spans of its delivery hang on. Whoever subscribes is not
+    /// told.
+    pub traceparent: Option<Box<str>>,
 }

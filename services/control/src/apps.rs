@@ -5,6 +5,7 @@ use std::time::Duration;
 use backbone::access::Access;
 use backbone::registry::{AppChange, Once, RegisteredApp, Registry, RegistryError};
 use channels::{App, AppId, Key, Limits, Namespaces, PusherSettings, Quota, Webhook};
+use clock::unix_ms;
 use prost::{Message, Name};
 use proto::control as wire;
 use tonic::{Request, Response, Status};
@@ -15,7 +16,7 @@ use crate::mistakes::Mistakes;
 use crate::status::{APP_EXISTS, KEY_NAME_TAKEN, Refusal as _, invalid, is_because, within};
 use crate::update::{Update, edit};
 use crate::wire::WantedKey;
-use crate::{check, made_up, now_ms, wire as convert};
+use crate::{check, made_up, wire as convert};
 
 /// Items in a page when the caller does not say, and at most.
 const PAGE_SIZE: u32 = 100;
@@ -220,7 +221,7 @@ impl wire::app_service_server::AppService for Apps {
         }
         let mut attempt = 1;
         loop {
-            match self.create(&caller, of, wanted.complete(now_ms()), once.as_ref()).await {
+            match self.create(&caller, of, wanted.complete(unix_ms()), once.as_ref()).await {
                 Err(status) if attempt < MADE_UP_ATTEMPTS && wanted.may_be_made_up_anew(&status) => attempt += 1,
                 result => return result.map(Response::new),
             }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use backbone::audit::{AuditLog, NewAudit, Outcome};
 use channels::AppId;
+use clock::unix_ms;
 use tonic::{Code, Status};
 
 use crate::access::Caller;
-use crate::now_ms;
 use crate::status::{name, unavailable, within};
 
 mod list;
@@ -88,7 +88,7 @@ impl Recorder {
         let (actor, method) = (caller.actor().to_owned(), caller.method().to_owned());
         tracing::info!(actor, method, peer = caller.peer(), app = app.as_ref().map(AppId::as_str), target, "changing");
         let entry = NewAudit { actor, method, app, target, changes, peer: caller.peer().to_owned() };
-        let begun = within(self.patience, self.log.begin(entry, now_ms())).await;
+        let begun = within(self.patience, self.log.begin(entry, unix_ms())).await;
         let begun =
             begun.map_err(|_| unavailable("the audit log cannot be written, and without it nothing is changed"))?;
         let result = work.await;

@@ -1,6 +1,5 @@
 //! What an operator chooses about the control plane's server.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use backbone::audit::DEFAULT_KEPT_FOR;
@@ -13,8 +12,9 @@ use crate::AdminToken;
 pub struct Config {
     /// What a caller may show before there are other tokens; `None`: only those and client certificates let in.
     pub token: Option<AdminToken>,
-    /// Certificate and key; `None` serves in clear text, for loopback or behind a proxy that speaks TLS.
-    pub tls: Option<Tls>,
+    /// Where certificate and key are, which are read again when they change; `None` serves in clear text, for loopback or
+    /// behind a proxy that speaks TLS.
+    pub tls: Option<certificate::Files>,
     /// Largest request message, in bytes. Default 256 KiB: the largest honest one, all namespaces of an app, is a
     /// tenth of it.
     pub max_request_bytes: usize,
@@ -45,17 +45,6 @@ pub struct Config {
     /// How often usage is folded into hours, days and months. Default 5 minutes; what is not folded yet is read as the
     /// nodes wrote it.
     pub fold_interval: Duration,
-}
-
-/// Where the server's identity is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tls {
-    /// PEM file with the certificate chain, the server's own first.
-    pub cert_file: PathBuf,
-    /// PEM file with the private key.
-    pub key_file: PathBuf,
-    /// PEM file with the certificates that client certificates must be signed by; `None`: none is asked for.
-    pub client_ca_file: Option<PathBuf>,
 }
 
 impl Config {

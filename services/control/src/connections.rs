@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use certificate::Certificate;
 use futures_util::{Stream, StreamExt as _, stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
@@ -88,14 +88,14 @@ pub(crate) fn accept(
     })
 }
 
-/// `connections` behind their TLS handshakes. Each may take as long as a connection may be silent, and holds nobody up.
+/// `connections` behind their TLS handshakes, with the certificate there is by then. Each may take as long as a connection may be silent, and holds nobody up.
 pub(crate) fn secure(
     connections: impl Stream<Item = io::Result<Connection>>,
-    tls: TlsAcceptor,
+    certificate: Arc<Certificate>,
     bounds: Bounds,
 ) -> impl Stream<Item = io::Result<TlsStream<Connection>>> {
     let handshakes = connections.map(move |connection| {
-        let tls = tls.clone();
+        let tls = certificate.acceptor();
         async move { tokio::time::timeout(bounds.silence, tls.accept(connection?)).await? }
     });
     handshakes.buffer_unordered(bounds.connections).filter_map(|shaken| {

@@ -4,10 +4,10 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use backbone::registry::Registry;
+use clock::unix_ms;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::link::Link;
-use crate::now_ms;
 
 /// How often.
 const INTERVAL: Duration = Duration::from_secs(60 * 60);
@@ -21,7 +21,7 @@ pub(crate) async fn run(registry: &Registry, link: &Link) -> Infallible {
         if !link.is_leader() {
             continue;
         }
-        match registry.sweep_expired(now_ms()).await {
+        match registry.sweep_expired(unix_ms()).await {
             Ok(0) => {}
             Ok(apps) => tracing::info!(apps, "forgot secrets that were replaced and have expired"),
             Err(error) => {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use backbone::registry::{AddedKey, Once, RegisteredApp, Registry, RegistryError};
 use channels::{Key, KeyName};
+use clock::unix_ms;
 use proto::control as wire;
 use tonic::{Code, Request, Response, Status};
 
@@ -12,7 +13,7 @@ use crate::apps::{MADE_UP_ATTEMPTS, existing, once};
 use crate::audit::{Intent, Recorder};
 use crate::mistakes::Mistakes;
 use crate::status::{KEY_NAME_TAKEN, Refusal as _, invalid, is_because, refusal, within};
-use crate::{check, made_up, now_ms, wire as convert};
+use crate::{check, made_up, wire as convert};
 
 /// Answers calls about keys.
 #[derive(Clone, Debug)]
@@ -91,7 +92,7 @@ impl wire::key_service_server::KeyService for Keys {
         }
         let mut attempt = 1;
         loop {
-            match self.create(&caller, &app, wanted.complete(&app, now_ms()), once.as_ref()).await {
+            match self.create(&caller, &app, wanted.complete(&app, unix_ms()), once.as_ref()).await {
                 Err(status) if attempt < MADE_UP_ATTEMPTS && wanted.may_be_made_up_anew(&status) => attempt += 1,
                 result => return result.map(Response::new),
             }
@@ -125,7 +126,7 @@ impl wire::key_service_server::KeyService for Keys {
         let (name, overlap, secret) = mistakes.unless_any(wanted).map_err(invalid)?;
         let intent = Intent::of(&app, format!("key {name}")).with(format!("overlap_seconds: {}", overlap.as_secs()));
         let work = async {
-            let rotate = self.registry.open(&app).rotate_key(&app, &name, secret.clone(), overlap, now_ms());
+            let rotate = self.registry.open(&app).rotate_key(&app, &name, secret.clone(), overlap, unix_ms());
             let registered = within(self.patience, rotate).await?;
             let (key, secret) = (shown(&registered, &name)?, secret.expose().to_owned());
             Ok((wire::RotateKeyResponse { key: Some(key), secret }, registered.revision))
@@ -142,7 +143,7 @@ impl wire::key_service_server::KeyService for Keys {
         let app = caller.app("app_id", &app_id)?;
         let name = read_name(&name)?;
         let work = async {
-            let revoke = self.registry.open(&app).revoke_key(&app, &name, now_ms());
+            let revoke = self.registry.open(&app).revoke_key(&app, &name, unix_ms());
             let registered = within(self.patience, revoke).await?;
             Ok((wire::RevokeKeyResponse { key: Some(shown(&registered, &name)?) }, registered.revision))
         };

@@ -29,7 +29,7 @@ pub mod seed;
 mod server;
 mod services;
 mod status;
-mod tls;
+mod survey;
 mod token;
 mod tokens;
 mod update;
@@ -38,18 +38,9 @@ mod webhooks;
 mod whole;
 mod wire;
 
-pub use config::{Config, Tls};
+pub use config::Config;
 pub use made_up::admin_token;
 pub use mistakes::Mistake;
 pub use server::{ServeError, Server, StartError};
 pub use services::Parts;
-pub use tls::TlsError;
 pub use token::{AdminToken, InvalidAdminToken};
-
-use std::time::{Duration, SystemTime};
-
-/// Milliseconds since the Unix epoch.
-fn now_ms() -> u64 {
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
-}

@@ -6,13 +6,13 @@ use backbone::Backbone;
 use backbone::registry::{self, Registry};
 use backbone::schema::SchemaError;
 use backbone::sealing::ClusterKeys;
+use clock::unix_ms;
 use proto::control as wire;
 use tonic::{Code, Request, Response, Status};
 
 use crate::access::{Caller, Guarded, OfCluster};
 use crate::audit::{Intent, Recorder};
 use crate::link::{DrainError, Link};
-use crate::now_ms;
 use crate::status::{Refusal, refusal, unavailable, within};
 
 /// Most unreadable apps in an answer.
@@ -74,7 +74,7 @@ impl Nodes {
             key_ids: keys.ids().map(|id| id.to_string()).collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             nats: matches!(backbone, Backbone::JetStream(_)),
-            time_ms: now_ms(),
+            time_ms: unix_ms(),
         })
     }
 

@@ -5,15 +5,16 @@ use std::time::Duration;
 use backbone::access::{Access, AccessError, AccessToken, NewToken, Role, Scope, TokenId};
 use backbone::registry::Registry;
 use channels::Secret;
+use clock::unix_ms;
 use proto::control as wire;
 use tonic::{Request, Response, Status};
 
 use crate::access::{Caller, Guarded, OfApp, Sight};
 use crate::apps::{existing, once, page_size};
 use crate::audit::{Intent, Recorder};
+use crate::check;
 use crate::mistakes::Mistakes;
 use crate::status::{Refusal as _, invalid, within};
-use crate::{check, now_ms};
 
 /// Answers calls about tokens.
 #[derive(Clone, Debug)]
@@ -25,7 +26,7 @@ pub(crate) struct Tokens {
 }
 
 fn show(token: &AccessToken) -> wire::Token {
-    let overlap = token.previous_until_ms.filter(|until| *until > now_ms());
+    let overlap = token.previous_until_ms.filter(|until| *until > unix_ms());
     wire::Token {
         id: token.id.as_str().to_owned(),
         name: token.name.clone(),
@@ -149,7 +150,7 @@ impl wire::access_service_server::AccessService for Tokens {
         {
             return Ok(Response::new(created(&token, &text)));
         }
-        let now_ms = now_ms();
+        let now_ms = unix_ms();
         let new = NewToken {
             name,
             scope: Scope { role, app: app.as_ref().map(OfApp::id) },
@@ -211,7 +212,7 @@ impl wire::access_service_server::AccessService for Tokens {
         let (id, overlap) = mistakes.unless_any(id.zip(overlap)).map_err(invalid)?;
         let token = self.changeable(&caller, &sight, &id).await?;
         let work = async {
-            let rotate = self.access.open(&sight).rotate(&id, overlap, now_ms());
+            let rotate = self.access.open(&sight).rotate(&id, overlap, unix_ms());
             let (token, text) = within(self.patience, rotate).await?;
             let answer = wire::RotateTokenResponse { token: Some(show(&token)), text: text.expose().to_owned() };
             Ok((answer, 0))
@@ -234,7 +235,7 @@ impl wire::access_service_server::AccessService for Tokens {
                 Ok(()) | Err(AccessError::NoSuchToken(_)) => {}
                 Err(error) => return Err(error.status()),
             }
-            let token = wire::Token { revoked_ms: now_ms(), ..show(&token) };
+            let token = wire::Token { revoked_ms: unix_ms(), ..show(&token) };
             Ok((wire::RevokeTokenResponse { token: Some(token) }, 0))
         };
         self.recorder.record(&caller, intent(&token), work).await.map(Response::new)

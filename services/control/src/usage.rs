@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use backbone::registry::Registry;
 use backbone::usage::UsageStore;
+use clock::unix_ms;
 use futures_util::{Stream, StreamExt as _, stream};
 use metering::usage::{Counts, Interval, Period};
 use proto::control as wire;
@@ -15,7 +16,6 @@ use crate::access::{Caller, Guarded};
 use crate::apps::{existing, page_size};
 use crate::link::Link;
 use crate::mistakes::Mistakes;
-use crate::now_ms;
 use crate::status::{invalid, within};
 
 mod folding;
@@ -95,7 +95,7 @@ impl wire::usage_service_server::UsageService for Usage {
         let interval = read_interval(interval, &mut mistakes);
         let size = page_size(size, &mut mistakes);
         let after = read_token(&page_token, interval, &mut mistakes);
-        let now_ms = now_ms();
+        let now_ms = unix_ms();
         // Beyond the year 9999 a period has no id.
         let end_ms = if end_ms == 0 { now_ms } else { end_ms.min(now_ms) };
         if start_ms > end_ms {

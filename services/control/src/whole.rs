@@ -6,13 +6,13 @@ use backbone::Backbone;
 use backbone::backup::{Backup, BackupError, InvalidBackup, Part, RestoreError, RestoreOptions};
 use backbone::registry::Registry;
 use backbone::usage::Kept;
+use clock::unix_ms;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use proto::control as wire;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::access::{Caller, Guarded};
 use crate::audit::{Intent, Recorder};
-use crate::now_ms;
 use crate::status::{Refusal, refusal, within};
 
 /// Bytes in a piece of a backup, well below what a gRPC message may have.
@@ -105,7 +105,7 @@ impl wire::registry_service_server::RegistryService for Whole {
         // It changes nothing, but whoever has it has a copy of everything.
         let intent = Intent::to("registry").with(format!("everything: {everything}"));
         let work = async {
-            let take = Backup::take(self.backbone.open(&of), self.registry.open(&of), optional, now_ms());
+            let take = Backup::take(self.backbone.open(&of), self.registry.open(&of), optional, unix_ms());
             let backup = within(PATIENCE, Box::pin(take)).await?;
             for what in backup.left_out() {
                 tracing::error!(what, "this cannot be read and is not in the backup");
@@ -130,7 +130,7 @@ impl wire::registry_service_server::RegistryService for Whole {
             .with(format!("overwrite: {overwrite}"))
             .with(format!("taken_ms: {}", backup.created_ms()));
         let work = async {
-            let restore = backup.restore(self.backbone.open(&of), self.registry.open(&of), &options, now_ms());
+            let restore = backup.restore(self.backbone.open(&of), self.registry.open(&of), &options, unix_ms());
             let restored = within(PATIENCE, Box::pin(restore)).await?;
             let written = |part| restored.written.get(&part).map_or(0, |count| *count as u64);
             let answer = wire::RestoreResponse {

@@ -3,11 +3,12 @@
 use backbone::dead_letters::DeadLetterId;
 use backbone::registry::RegisteredApp;
 use channels::{Capability, Key, KeyName, Secret};
+use clock::unix_ms;
 use proto::backbone::DeadLetter;
 use proto::control as wire;
 
+use crate::check;
 use crate::mistakes::Mistakes;
-use crate::{check, now_ms};
 
 mod settings;
 
@@ -50,7 +51,7 @@ pub(crate) fn key(key: &Key) -> wire::Key {
         capability: Some(capability(&key.capability)),
         created_ms: key.created_ms,
         revoked_ms: 0,
-        overlap_until_ms: if overlap > now_ms() { overlap } else { 0 },
+        overlap_until_ms: if overlap > unix_ms() { overlap } else { 0 },
         revocable_tokens: key.revocable_tokens,
     }
 }

@@ -6,7 +6,8 @@ mod support;
 
 use std::time::Duration;
 
-use control::{Config, Parts, Server, StartError, Tls};
+use certificate::{CertificateError, Files};
+use control::{Config, Parts, Server, StartError};
 use futures_util::stream;
 use proto::control as wire;
 use support::{Client, Plane, TOKEN, cluster_keys, config, memory, new_key, plain, refused};
@@ -235,9 +236,9 @@ impl Certificates {
         Self { dir, pem: made.cert.pem() }
     }
 
-    fn tls(&self, cert: &str, key: &str) -> Option<Tls> {
+    fn tls(&self, cert: &str, key: &str) -> Option<Files> {
         let file = |name| self.dir.path().join(name);
-        Some(Tls { cert_file: file(cert), key_file: file(key), client_ca_file: None })
+        Some(Files { cert_file: file(cert), key_file: file(key), client_ca_file: None })
     }
 }
 
@@ -272,8 +273,8 @@ fn bad_tls_files_are_found_before_anything_runs() {
         let config = Config { tls: certificates.tls(cert, key), ..config() };
         Server::new(&config, Parts::new(&memory(), cluster_keys())).map(|_| ()).unwrap_err()
     };
-    assert!(matches!(start("none.pem", "key.pem"), StartError::TlsFile { .. }));
-    assert!(matches!(start("cert.pem", "none.pem"), StartError::TlsFile { .. }));
-    assert!(matches!(start("cert.pem", "rubbish.pem"), StartError::Tls { .. }));
-    assert!(matches!(start("rubbish.pem", "key.pem"), StartError::Tls { .. }));
+    assert!(matches!(start("none.pem", "key.pem"), StartError::Certificate(CertificateError::Read { .. })));
+    assert!(matches!(start("cert.pem", "none.pem"), StartError::Certificate(CertificateError::Read { .. })));
+    assert!(matches!(start("cert.pem", "rubbish.pem"), StartError::Certificate(CertificateError::Pem { .. })));
+    assert!(matches!(start("rubbish.pem", "key.pem"), StartError::Certificate(CertificateError::Pem { .. })));
 }

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::admission::{MemoryLimit, Networks, ProxyProtocol};
+
 /// Shortest header limit the HTTP parser can hold to.
 const MIN_HEADER_BYTES: usize = 8 * 1024;
 
@@ -11,6 +13,12 @@ const MIN_FRAME_BYTES: usize = 16 * 1024;
 
 /// Smallest outgoing queue: a few of the largest ordinary messages.
 const MIN_SEND_QUEUE_BYTES: usize = 64 * 1024;
+
+/// Smallest memory limit: an edge without a client takes half of that.
+const MIN_MEMORY: u64 = 64 << 20;
+
+/// Shortest age at which connections are ended: they are looked at once a second.
+const MIN_CONNECTION_AGE: Duration = Duration::from_secs(1);
 
 /// Longest of all times here. None is useful for longer, and a moment beyond what clocks can hold is none.
 const MAX_TIME: Duration = Duration::from_secs(24 * 60 * 60);
@@ -21,6 +29,25 @@ pub struct Config {
     /// Connections this node holds at one time; more are told to come back (4100). Default 100,000. Other
     /// sockets (requests, refusals on their way out) may use a sixteenth more, and 64.
     pub max_connections: usize,
+    /// New sockets a second; who comes faster waits in the listener's backlog. 0: no limit. Default 2,000.
+    pub accept_rate: u32,
+    /// How many of them may come at once after a while of fewer. Default 2,000.
+    pub accept_burst: u32,
+    /// Sockets that may be without their first request at one time; more wait in the listener's backlog. Default 2,048.
+    pub max_handshakes: usize,
+    /// Memory beyond which nobody new is taken. Default [`MemoryLimit::Auto`].
+    pub memory_limit: MemoryLimit,
+    /// Sockets and connections of one client address, or of one /64 of IPv6. 0: no limit, which is the default.
+    pub address_connections: u32,
+    /// New ones of them in a second, of which a second's worth may come at once. 0: no limit, which is the default.
+    pub address_rate: u32,
+    /// Whether a proxy in front says whom a socket is from. Default off.
+    pub proxy_protocol: ProxyProtocol,
+    /// Proxies that are believed when they say whom they speak for. Default none.
+    pub trusted_proxies: Networks,
+    /// How long a connection lasts at most, give or take a tenth; then its client is told to reconnect. Zero: for as long
+    /// as it likes, which is the default.
+    pub max_connection_age: Duration,
     /// From the accepted socket to the end of the first request's head, TLS included. Default 10 s: a phone on a bad
     /// network needs some round trips, a socket that says nothing must not stay.
     pub handshake_timeout: Duration,
@@ -95,20 +122,17 @@ pub struct Config {
 /// Certificate and key of the listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsConfig {
-    /// PEM file with the certificate chain, the server's own first.
-    pub cert_file: PathBuf,
-    /// PEM file with the private key.
-    pub key_file: PathBuf,
-    /// How often the files are read again. Default 10 s. Read, not watched: that also works through the symbolic links
-    /// that orchestrators swap.
+    /// Where they are.
+    pub files: certificate::Files,
+    /// How often the files are read again. Default 10 s.
     pub reload_interval: Duration,
 }
 
 impl TlsConfig {
     /// These files, read again at the default interval.
     pub fn new(cert_file: impl Into<PathBuf>, key_file: impl Into<PathBuf>) -> Self {
-        let reload_interval = Duration::from_secs(10);
-        Self { cert_file: cert_file.into(), key_file: key_file.into(), reload_interval }
+        let files = certificate::Files { cert_file: cert_file.into(), key_file: key_file.into(), client_ca_file: None };
+        Self { files, reload_interval: Duration::from_secs(10) }
     }
 }
 
@@ -116,6 +140,15 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             max_connections: 100_000,
+            accept_rate: 2_000,
+            accept_burst: 2_000,
+            max_handshakes: 2_048,
+            memory_limit: MemoryLimit::Auto,
+            address_connections: 0,
+            address_rate: 0,
+            proxy_protocol: ProxyProtocol::Off,
+            trusted_proxies: Networks::default(),
+            max_connection_age: Duration::ZERO,
             handshake_timeout: Duration::from_secs(10),
             keep_alive_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(10),
@@ -157,6 +190,15 @@ impl Config {
             }
         };
         check(self.max_connections >= 1, "max connections must be at least 1".to_owned());
+        check(self.accept_burst >= 1, "accept burst must be at least 1".to_owned());
+        check(self.max_handshakes >= 1, "max handshakes must be at least 1".to_owned());
+        if let MemoryLimit::Bytes(bytes) = self.memory_limit {
+            check(bytes >= MIN_MEMORY, format!("memory limit must be at least {} MiB", MIN_MEMORY >> 20));
+        }
+        check(
+            self.max_connection_age.is_zero() || self.max_connection_age >= MIN_CONNECTION_AGE,
+            "max connection age must be 0 or at least 1 second: deadlines are looked at once a second".to_owned(),
+        );
         let header_limit = format!("max header bytes must be at least {MIN_HEADER_BYTES}");
         check(self.max_header_bytes >= MIN_HEADER_BYTES, header_limit);
         check(self.max_body_bytes >= 1024, "max body bytes must be at least 1024".to_owned());
@@ -192,6 +234,7 @@ impl Config {
         ];
         let other = [
             ("detach linger", self.detach_linger),
+            ("max connection age", self.max_connection_age),
             ("activity timeout", self.activity_timeout),
             ("drain grace", self.drain_grace),
             ("drain duration", self.drain_duration),
@@ -222,10 +265,14 @@ mod tests {
             max_frame_bytes: 1024,
             pong_timeout: Duration::ZERO,
             lease_ttl: Duration::from_secs(1),
+            accept_burst: 0,
+            max_handshakes: 0,
+            memory_limit: MemoryLimit::Bytes(1 << 20),
+            max_connection_age: Duration::from_millis(59),
             tls: Some(TlsConfig { reload_interval: Duration::ZERO, ..TlsConfig::new("a", "b") }),
             ..Config::default()
         };
-        assert_eq!(wrong.problems().len(), 5, "{:?}", wrong.problems());
+        assert_eq!(wrong.problems().len(), 9, "{:?}", wrong.problems());
         let endless = Config {
             handshake_timeout: Duration::MAX,
             detach_linger: Duration::MAX,

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use rand::seq::SliceRandom as _;
 use slab::Slab;
 
-use crate::clock;
+use crate::admission::Guest;
 use crate::metrics::{Protocol, Transport};
 use crate::queue::{Ending, Queue};
 
@@ -41,6 +41,8 @@ pub(crate) struct Peer {
     user: OnceLock<ClientId>,
     /// How many channels it is subscribed to.
     subscriptions: AtomicU32,
+    /// When it has lasted long enough, in seconds of [`Connections::since_start`].
+    ends_s: AtomicU32,
     /// When it wants a tick, in milliseconds of [`Connections::since_start`].
     deadline_ms: AtomicU64,
 }
@@ -90,6 +92,7 @@ impl Peer {
             client,
             user: OnceLock::new(),
             subscriptions: AtomicU32::new(0),
+            ends_s: AtomicU32::new(u32::MAX),
             deadline_ms: AtomicU64::new(u64::MAX),
         }
     }
@@ -120,6 +123,8 @@ impl Peer {
 pub(crate) struct Connections {
     start: Instant,
     max: usize,
+    /// How long a connection lasts, about. Zero: as long as it likes.
+    max_age: Duration,
     count: AtomicUsize,
     shards: [Mutex<Slab<Arc<Peer>>>; SHARDS],
     /// The apps that have connections: how many, and the settings they were last told of.
@@ -149,14 +154,26 @@ pub(crate) struct Admission {
     meter: Arc<AppMeter>,
     /// Where its peer stands, once it is established.
     place: Option<(usize, usize)>,
+    /// Its place among those of its address. Behind a pointer: it is seldom counted, and may be its socket's, too.
+    guest: Option<Arc<Guest>>,
+}
+
+/// What a look at all connections came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Swept {
+    /// Bytes that wait in all queues.
+    pub(crate) bytes: usize,
+    /// Connections that have lasted long enough and were told to end.
+    pub(crate) rotated: u64,
 }
 
 impl Connections {
-    /// Room for `max`.
-    pub(crate) fn new(max: usize) -> Self {
+    /// Room for `max`, each of which lasts for `max_age`, give or take a tenth; for as long as it likes if that is zero.
+    pub(crate) fn new(max: usize, max_age: Duration) -> Self {
         Self {
             start: Instant::now(),
             max,
+            max_age,
             count: AtomicUsize::new(0),
             shards: Default::default(),
             apps: Mutex::default(),
@@ -181,7 +198,7 @@ impl Connections {
         }
         let new = || Tenant { connections: 0, told: Arc::clone(app) };
         self.apps.lock().entry(app.id.clone()).or_insert_with(new).connections += 1;
-        Ok(Admission { connections: Arc::clone(self), meter: Arc::clone(meter), place: None })
+        Ok(Admission { connections: Arc::clone(self), meter: Arc::clone(meter), place: None, guest: None })
     }
 
     fn since_start(&self, at: Instant) -> u64 {
@@ -193,14 +210,19 @@ impl Connections {
         peer.deadline_ms.store(self.since_start(at), Ordering::Relaxed);
     }
 
-    /// Ticks those whose deadline has passed, and gives the bytes that wait in all queues. Yields between the parts of
-    /// the table: with many connections this takes milliseconds.
-    pub(crate) async fn sweep(&self) -> usize {
-        let mut bytes = 0;
+    /// Ticks those whose deadline has passed and, if they are `rotated`, ends those that have lasted long enough as
+    /// [`Ending::Draining`]. Yields between the parts of the table: with many connections this takes milliseconds.
+    pub(crate) async fn sweep(&self, rotated: bool) -> Swept {
+        let mut swept = Swept::default();
         for shard in &self.shards {
             let now = self.since_start(Instant::now());
             for (_, peer) in shard.lock().iter() {
-                bytes += peer.queue.bytes();
+                swept.bytes += peer.queue.bytes();
+                if rotated && u64::from(peer.ends_s.load(Ordering::Relaxed)) * 1000 <= now {
+                    peer.ends_s.store(u32::MAX, Ordering::Relaxed);
+                    swept.rotated += u64::from(!peer.queue.is_over());
+                    peer.queue.end(Ending::Draining);
+                }
                 if peer.deadline_ms.load(Ordering::Relaxed) <= now {
                     // Until it says when next.
                     peer.deadline_ms.store(u64::MAX, Ordering::Relaxed);
@@ -209,7 +231,17 @@ impl Connections {
             }
             tokio::task::yield_now().await;
         }
-        bytes
+        swept
+    }
+
+    /// When a connection that begins now has lasted long enough, in seconds of [`Self::since_start`]. Those that came at
+    /// the same time do not go at the same time.
+    fn end_s(&self) -> Option<u32> {
+        if self.max_age.is_zero() {
+            return None;
+        }
+        let lasts = self.max_age.mul_f64(rand::random_range(0.9..1.1));
+        u32::try_from((self.start.elapsed() + lasts).as_secs()).ok()
     }
 
     /// Tells the connections of apps that have changed since they were last told; gives those apps.
@@ -293,6 +325,12 @@ impl Connections {
 }
 
 impl Admission {
+    /// The same with a place among the connections of its address, if these are counted.
+    pub(crate) fn with(mut self, guest: Option<Arc<Guest>>) -> Self {
+        self.guest = guest;
+        self
+    }
+
     /// What the app uses that it is for.
     pub(crate) fn meter(&self) -> &Arc<AppMeter> {
         &self.meter
@@ -301,6 +339,9 @@ impl Admission {
     /// Puts `peer` into the table.
     pub(crate) fn establish(&mut self, peer: &Arc<Peer>) {
         let index = self.connections.next_shard.fetch_add(1, Ordering::Relaxed) % SHARDS;
+        if let Some(end) = self.connections.end_s() {
+            peer.ends_s.store(end, Ordering::Relaxed);
+        }
         let key = self.connections.shards[index].lock().insert(Arc::clone(peer));
         self.place = Some((index, key));
     }
@@ -340,7 +381,7 @@ mod tests {
 
     #[test]
     fn places_are_counted_and_given_back() {
-        let connections = Arc::new(Connections::new(3));
+        let connections = Arc::new(Connections::new(3, Duration::ZERO));
         let (limited, meter) = app("1", Some(2));
         let first = connections.admit(&limited, &meter).unwrap();
         let second = connections.admit(&limited, &meter).unwrap();
@@ -358,7 +399,7 @@ mod tests {
 
     #[test]
     fn a_quota_of_zero_admits_nobody_and_leaves_nothing() {
-        let connections = Arc::new(Connections::new(3));
+        let connections = Arc::new(Connections::new(3, Duration::ZERO));
         let (app, meter) = app("1", Some(0));
         assert!(matches!(connections.admit(&app, &meter), Err(NotAdmitted::OverQuota(_))));
         assert!(connections.apps.lock().is_empty());
@@ -397,21 +438,21 @@ mod tests {
 
     #[tokio::test]
     async fn the_sweep_ticks_who_is_due_once() {
-        let connections = Arc::new(Connections::new(10));
+        let connections = Arc::new(Connections::new(10, Duration::ZERO));
         let (_a, due) = established(&connections, 1);
         let (_b, later) = established(&connections, 2);
         connections.set_deadline(&due, Instant::now());
         connections.set_deadline(&later, Instant::now() + Duration::from_secs(60));
         due.queue.push(crate::websocket::frame::text("abc"));
-        assert_eq!(connections.sweep().await, 5);
+        assert_eq!(connections.sweep(true).await, Swept { bytes: 5, rotated: 0 });
         assert!(notices(&due).tick && !notices(&later).tick);
-        connections.sweep().await;
+        connections.sweep(true).await;
         assert!(!notices(&due).tick);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_drain_is_even() {
-        let connections = Arc::new(Connections::new(100));
+        let connections = Arc::new(Connections::new(100, Duration::ZERO));
         let all: Vec<_> = (0..100).map(|number| established(&connections, number)).collect();
         let draining = Arc::clone(&connections);
         let drain = tokio::spawn(async move { draining.drain(Duration::from_secs(10)).await });
@@ -427,6 +468,6 @@ mod tests {
 
     #[tokio::test]
     async fn an_empty_node_drains_at_once() {
-        assert_eq!(Connections::new(1).drain(Duration::from_secs(3600)).await, 0);
+        assert_eq!(Connections::new(1, Duration::ZERO).drain(Duration::from_secs(3600)).await, 0);
     }
 }

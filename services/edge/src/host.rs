@@ -12,7 +12,6 @@ use channels::{App, AppId, ChannelName, ClientId, ConnectionId, Tier};
 use proto::control::node_order::{ListChannels, ListConnections};
 use proto::control::{self as wire, NodeLoad};
 
-use crate::clock;
 use crate::connections::Peer;
 use crate::queue::Ending;
 use crate::server::Shared;

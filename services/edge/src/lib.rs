@@ -5,8 +5,9 @@
 //! decided by the `pusher` crate, who may by `auth`, order and history by `backbone`. Deliberately does not know how apps
 //! are stored or administered: it serves from the snapshot it is given.
 
+mod accept;
+mod admission;
 mod authentication;
-mod clock;
 mod config;
 mod connection;
 mod connections;
@@ -29,11 +30,11 @@ mod stream;
 mod tail;
 #[cfg(test)]
 mod tests;
-mod tls;
+mod trace;
 mod users;
 mod webhooks;
 mod websocket;
 
+pub use admission::{MemoryLimit, Networks, ProxyProtocol};
 pub use config::{Config, TlsConfig};
 pub use server::{Drained, Edge, EdgeError};
-pub use tls::TlsError;

@@ -5,7 +5,7 @@
 //! with everything told anew. That makes "gone" final, and nothing that is still under way from a former life can bring
 //! it back.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +18,7 @@ use bytes::Bytes;
 use channels::EdgeId;
 use parking_lot::RwLock;
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 /// Renewals in the time of a lease. An election of NATS takes up to 9 s, during which nothing can be renewed: of a lease
@@ -48,21 +48,34 @@ pub(crate) struct Membership {
 
 #[derive(Debug, Default)]
 struct Others {
-    alive: BTreeSet<EdgeId>,
+    /// With when their lease was last seen to be renewed.
+    alive: BTreeMap<EdgeId, Instant>,
     /// In the order it was learned. Ids are never used again, and edges die seldom.
-    gone: Vec<EdgeId>,
+    gone: Vec<Gone>,
     /// What this edge was called in lives that are over, until it has told everything anew.
     former: Vec<EdgeId>,
 }
 
+/// An edge that is gone for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Gone {
+    pub(crate) edge: EdgeId,
+    /// When its lease was last seen to be renewed, if that was ever seen.
+    pub(crate) last_sign: Option<Instant>,
+}
+
 impl Others {
     fn declare_gone(&mut self, edge: EdgeId) {
-        self.alive.remove(&edge);
+        let last_sign = self.alive.remove(&edge);
         self.former.retain(|former| *former != edge);
-        if !self.gone.contains(&edge) {
+        if !self.is_gone(&edge) {
             telemetry::metrics::EDGES_GONE.handle().increment(1);
-            self.gone.push(edge);
+            self.gone.push(Gone { edge, last_sign });
         }
+    }
+
+    fn is_gone(&self, edge: &EdgeId) -> bool {
+        self.gone.iter().any(|gone| gone.edge == *edge)
     }
 }
 
@@ -99,19 +112,18 @@ impl Membership {
 
     /// Whether `edge` is known to hold its lease, or is this one.
     pub(crate) fn is_alive(&self, edge: &EdgeId) -> bool {
-        **self.me.load() == *edge || self.others.read().alive.contains(edge)
+        **self.me.load() == *edge || self.others.read().alive.contains_key(edge)
     }
 
     /// Whether `edge` is known to be gone for good.
     pub(crate) fn is_gone(&self, edge: &EdgeId) -> bool {
-        self.others.read().gone.contains(edge)
+        self.others.read().is_gone(edge)
     }
 
     /// The edges that are alive.
     pub(crate) fn alive(&self) -> BTreeSet<EdgeId> {
-        let mut alive = self.others.read().alive.clone();
-        alive.insert(self.me());
-        alive
+        let others = self.others.read();
+        others.alive.keys().cloned().chain([self.me()]).collect()
     }
 
     /// Whether it is this edge that cleans up after others: of those alive the one with the smallest id.
@@ -120,7 +132,7 @@ impl Membership {
     }
 
     /// Those that are known to be gone, from the `from`th.
-    pub(crate) fn gone_since(&self, from: usize) -> Vec<EdgeId> {
+    pub(crate) fn gone_since(&self, from: usize) -> Vec<Gone> {
         self.others.read().gone[from..].to_vec()
     }
 
@@ -241,16 +253,21 @@ impl Membership {
     async fn watch(&self, leases: &Kv) -> Result<Infallible, KvError> {
         let mut watch = leases.watch().await?;
         // Collected aside first: a lease that went while nobody watched must not stay.
-        let mut fresh = Some(BTreeSet::new());
+        let mut fresh = Some(BTreeMap::new());
         loop {
             match watch.next().await? {
                 WatchEvent::Put(entry) => {
                     let Some(edge) = edge_of_lease(&entry.key).filter(|edge| !self.is_me(edge)) else { continue };
+                    let now = Instant::now();
                     match &mut fresh {
-                        Some(fresh) => drop(fresh.insert(edge)),
-                        None if self.is_alive(&edge) => {}
+                        Some(fresh) => {
+                            fresh.insert(edge, now);
+                        }
+                        None if self.is_alive(&edge) => {
+                            self.others.write().alive.insert(edge, now);
+                        }
                         None => self.change(|others| {
-                            others.alive.insert(edge);
+                            others.alive.insert(edge, now);
                         }),
                     }
                 }
@@ -264,7 +281,8 @@ impl Membership {
                 WatchEvent::Current => {
                     let Some(fresh) = fresh.take() else { continue };
                     self.change(|others| {
-                        let lapsed: Vec<_> = others.alive.difference(&fresh).cloned().collect();
+                        let lapsed: Vec<_> =
+                            others.alive.keys().filter(|edge| !fresh.contains_key(*edge)).cloned().collect();
                         lapsed.into_iter().for_each(|edge| others.declare_gone(edge));
                         others.alive = fresh;
                     });
@@ -305,11 +323,11 @@ mod tests {
         let id = b.me();
         settled(&a, |a| a.is_alive(&id)).await;
         assert!(a.cleans_up() != b.cleans_up());
-        let begun = tokio::time::Instant::now();
+        let begun = Instant::now();
         stop.cancel();
         settled(&a, |a| a.is_gone(&id)).await;
         assert!(begun.elapsed() < TTL / 2, "a released lease is gone at once");
-        assert_eq!(a.gone_since(0), [id]);
+        assert_eq!(a.gone_since(0).into_iter().map(|gone| gone.edge).collect::<Vec<_>>(), [id]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -319,10 +337,14 @@ mod tests {
         let (b, stop) = start(&backbone, true);
         let id = b.me();
         settled(&a, |a| a.is_alive(&id)).await;
-        let begun = tokio::time::Instant::now();
+        let begun = Instant::now();
         stop.cancel();
         settled(&a, |a| a.is_gone(&id)).await;
         assert!(begun.elapsed() >= TTL);
+        let gone = a.gone_since(0).remove(0);
+        assert_eq!(gone.edge, id);
+        let silent = gone.last_sign.unwrap().elapsed();
+        assert!((TTL..=begun.elapsed()).contains(&silent), "its farewell renewed the lease: {silent:?}");
     }
 
     #[tokio::test(start_paused = true)]

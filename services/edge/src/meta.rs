@@ -19,8 +19,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock;
 use crate::connections::Peer;
+use crate::metrics::Metrics;
 use crate::server::Shared;
 
 /// Messages that wait to be published.
@@ -70,11 +70,17 @@ impl Meta {
                 client: None,
                 timestamp_ms: clock::unix_ms(),
                 messages: vec![event.message()],
+                traceparent: None,
             };
             let tier = app.tier(&channel);
-            let publish = Publish { app: app.id.clone(), channel, tier, record, idempotency: None };
+            self.enqueue(&shared.metrics, Publish { app: app.id.clone(), channel, tier, record, idempotency: None });
+        }
+    }
+
+    fn enqueue(&self, metrics: &Metrics, publish: Publish) {
+        if self.queue.try_send(publish).is_err() {
             // Full: there is more to tell than anybody could read.
-            self.queue.try_send(publish).ok();
+            metrics.discarded_meta.increment(1);
         }
     }
 
@@ -87,7 +93,9 @@ impl Meta {
             return;
         }
         let mut away = self.away.lock();
-        if away.len() < AWAY {
+        if away.len() >= AWAY {
+            shared.metrics.discarded_meta.increment(1);
+        } else {
             away.push_back(Away {
                 until: Instant::now() + shared.config.ably_connection_state_ttl,
                 app: peer.app.clone(),
@@ -124,6 +132,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut told: mpsc::Receiver<Publish>, 
             publish = told.recv() => {
                 let Some(publish) = publish else { return };
                 if let Err(error) = shared.backbone.publish(publish).await {
+                    shared.metrics.discarded_meta.increment(1);
                     tracing::debug!(error = &error as &dyn std::error::Error, "a metachannel was not told");
                 }
             }
@@ -181,5 +190,34 @@ async fn look(shared: &Shared) {
             let connection = Connection { connection_id: &connection, client_id: client.as_ref(), transport };
             shared.meta.tell(shared, &app, &Event::ConnectionClosed(connection, error.as_ref()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use channels::Tier;
+
+    use super::*;
+
+    #[test]
+    fn what_is_more_than_can_be_told_is_counted() {
+        let (recorder, exporter) = telemetry::Exporter::build().unwrap();
+        let metrics = ::metrics::with_local_recorder(&recorder, Metrics::new);
+        let (meta, _told) = Meta::new();
+        for _ in 0..WAITING + 3 {
+            let record = Record {
+                id: None,
+                kind: RecordKind::Messages,
+                connection: None,
+                client: None,
+                timestamp_ms: 0,
+                messages: Vec::new(),
+                traceparent: None,
+            };
+            let (app, channel) = (AppId::new("1").unwrap(), Metachannel::Log.channel());
+            meta.enqueue(&metrics, Publish { app, channel, tier: Tier::Ephemeral, record, idempotency: None });
+        }
+        let series = "fanfare_discarded_total{reason=\"metachannel\",intentional=\"false\"} 3\n";
+        assert!(exporter.render().contains(series), "{}", exporter.render());
     }
 }

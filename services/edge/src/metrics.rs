@@ -1,12 +1,16 @@
 //! The handles on what this crate counts, taken from the catalogue once.
 
+mod recoveries;
+
 use backbone::{PublishError, Published};
 use channels::{Access, ChannelKind, QuotaKind};
 use pusher::{Cause, CloseCode, Denied};
 use telemetry::metrics as catalogue;
 use telemetry::{Counter, Gauge, Histogram};
 
+use crate::admission::Held;
 use crate::queue::Written;
+pub(crate) use recoveries::{Asking, Recoveries, Recovery};
 
 /// Close codes of WebSocket itself that a connection can end with.
 const WEBSOCKET_CODES: [u32; 13] = [1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013];
@@ -14,13 +18,17 @@ const WEBSOCKET_CODES: [u32; 13] = [1000, 1001, 1002, 1003, 1005, 1006, 1007, 10
 /// Why a client was turned away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
+    Address,
     AppDisabled,
     BadRequest,
     ConnectionLimit,
     Credentials,
     Draining,
     HandshakeTimeout,
+    Handshakes,
+    Memory,
     Origin,
+    ProxyHeader,
     Quota,
     Tls,
     Unavailable,
@@ -229,7 +237,10 @@ impl OfProtocol {
 pub(crate) struct Metrics {
     pusher: OfProtocol,
     ably: OfProtocol,
-    refused: [Counter; 11],
+    refused: [Counter; 15],
+    held_rate: Counter,
+    held_handshakes: Counter,
+    pub(crate) rotated: Counter,
     pub(crate) subscriptions: ByKind,
     pub(crate) channels: ByKind,
     pub(crate) subscribed: Counter,
@@ -247,17 +258,25 @@ pub(crate) struct Metrics {
     pub(crate) delivery_total: Histogram,
     pub(crate) fanout_size: Histogram,
     pub(crate) send_queue_bytes: Gauge,
+    pub(crate) send_queue_peak: Histogram,
     pub(crate) slow_consumers: Counter,
     pub(crate) coalesced: Counter,
+    recoveries_pusher: Recoveries,
+    recoveries_ably: Recoveries,
+    recoveries_sse: Recoveries,
     pub(crate) gaps: Counter,
+    pub(crate) forced_closes: Counter,
     pub(crate) discarded_coalesced: Counter,
     pub(crate) discarded_slow: Counter,
     pub(crate) discarded_closed: Counter,
     pub(crate) discarded_draining: Counter,
+    pub(crate) discarded_meta: Counter,
     /// In the order of [`QuotaKind::ALL`].
     quota: [Counter; QuotaKind::ALL.len()],
     quota_client_events: Counter,
     pub(crate) members: Gauge,
+    pub(crate) presence_sync: Histogram,
+    pub(crate) stale_members: Counter,
     pub(crate) webhooks_lost: Counter,
 }
 
@@ -277,18 +296,25 @@ impl Metrics {
             pusher: OfProtocol::new(Protocol::Pusher),
             ably: OfProtocol::new(Protocol::Ably),
             refused: [
+                refused("address"),
                 refused("app_disabled"),
                 refused("bad_request"),
                 refused("connection_limit"),
                 refused("credentials"),
                 refused("draining"),
                 refused("handshake_timeout"),
+                refused("handshakes"),
+                refused("memory"),
                 refused("origin"),
+                refused("proxy_header"),
                 refused("quota"),
                 refused("tls"),
                 refused("unavailable"),
                 refused("unknown_app"),
             ],
+            held_rate: catalogue::CONNECTIONS_HELD.with(["rate"]),
+            held_handshakes: catalogue::CONNECTIONS_HELD.with(["handshakes"]),
+            rotated: catalogue::CONNECTIONS_ROTATED.handle(),
             subscriptions: by_kind(&catalogue::SUBSCRIPTIONS),
             channels: by_kind(&catalogue::CHANNELS),
             subscribed: catalogue::SUBSCRIBE.with(["subscribed"]),
@@ -306,16 +332,24 @@ impl Metrics {
             delivery_total: hop("total"),
             fanout_size: catalogue::FANOUT_SIZE.handle(),
             send_queue_bytes: catalogue::SEND_QUEUE_BYTES.handle(),
+            send_queue_peak: catalogue::SEND_QUEUE_PEAK_BYTES.handle(),
             slow_consumers: catalogue::SLOW_CONSUMERS.with(["disconnected"]),
             coalesced: catalogue::SLOW_CONSUMERS.with(["coalesced"]),
+            recoveries_pusher: Recoveries::new("pusher"),
+            recoveries_ably: Recoveries::new("ably"),
+            recoveries_sse: Recoveries::new("sse"),
             gaps: catalogue::POSITION_GAPS.handle(),
+            forced_closes: catalogue::FORCED_CLOSES.handle(),
             discarded_coalesced: catalogue::DISCARDED.with(["coalesced", "true"]),
             discarded_slow: discarded("slow_consumer"),
             discarded_closed: discarded("connection_closed"),
             discarded_draining: discarded("draining"),
+            discarded_meta: discarded("metachannel"),
             quota: QuotaKind::ALL.map(|kind| catalogue::QUOTA_REJECTED.with([kind.name()])),
             quota_client_events: catalogue::QUOTA_REJECTED.with(["client_events"]),
             members: catalogue::PRESENCE_MEMBERS.handle(),
+            presence_sync: catalogue::PRESENCE_SYNC_SECONDS.handle(),
+            stale_members: catalogue::PRESENCE_STALE_MEMBERS.handle(),
             webhooks_lost: catalogue::WEBHOOK_EVENTS_LOST.handle(),
         }
     }
@@ -325,6 +359,15 @@ impl Metrics {
         match protocol {
             Protocol::Pusher => &self.pusher,
             Protocol::Ably => &self.ably,
+        }
+    }
+
+    /// What is counted of those who come back and ask like that for what they missed.
+    pub(crate) fn recoveries(&self, asking: Asking) -> &Recoveries {
+        match asking {
+            Asking::Pusher => &self.recoveries_pusher,
+            Asking::Ably => &self.recoveries_ably,
+            Asking::EventStream => &self.recoveries_sse,
         }
     }
 
@@ -374,18 +417,42 @@ impl Metrics {
     /// Counts a client that was turned away.
     pub(crate) fn refuse(&self, refusal: Refusal) {
         let index = match refusal {
-            Refusal::AppDisabled => 0,
-            Refusal::BadRequest => 1,
-            Refusal::ConnectionLimit => 2,
-            Refusal::Credentials => 3,
-            Refusal::Draining => 4,
-            Refusal::HandshakeTimeout => 5,
-            Refusal::Origin => 6,
-            Refusal::Quota => 7,
-            Refusal::Tls => 8,
-            Refusal::Unavailable => 9,
-            Refusal::UnknownApp => 10,
+            Refusal::Address => 0,
+            Refusal::AppDisabled => 1,
+            Refusal::BadRequest => 2,
+            Refusal::ConnectionLimit => 3,
+            Refusal::Credentials => 4,
+            Refusal::Draining => 5,
+            Refusal::HandshakeTimeout => 6,
+            Refusal::Handshakes => 7,
+            Refusal::Memory => 8,
+            Refusal::Origin => 9,
+            Refusal::ProxyHeader => 10,
+            Refusal::Quota => 11,
+            Refusal::Tls => 12,
+            Refusal::Unavailable => 13,
+            Refusal::UnknownApp => 14,
         };
         self.refused[index].increment(1);
+    }
+
+    /// Counts a socket that had to wait in the listener's backlog.
+    pub(crate) fn hold(&self, held: Held) {
+        match held {
+            Held::Rate => &self.held_rate,
+            Held::Handshakes => &self.held_handshakes,
+        }
+        .increment(1);
+    }
+}
+
+/// Shows up to where this node takes connections: how many, and the bytes of memory if that is limited.
+pub(crate) fn show_limits(connections: usize, memory: Option<u64>) {
+    // Exact up to 2^53.
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+    catalogue::CONNECTIONS_LIMIT.handle().set(connections as f64);
+    if let Some(bytes) = memory {
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        catalogue::MEMORY_LIMIT_BYTES.handle().set(bytes as f64);
     }
 }

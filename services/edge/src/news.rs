@@ -11,7 +11,6 @@ use channels::{AppId, ChannelName};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock;
 use crate::occupancy::{Changes, Counted};
 use crate::server::Shared;
 

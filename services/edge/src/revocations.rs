@@ -7,7 +7,6 @@ use backbone::revocations::Seen;
 use channels::AppId;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock;
 use crate::metrics::Protocol;
 use crate::server::Shared;
 

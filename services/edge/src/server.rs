@@ -1,6 +1,5 @@
 //! The edge as a whole: what its parts share, the accept loop, and the way out.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -9,45 +8,39 @@ use backbone::registry::Apps;
 use backbone::revocations::Revoked;
 use backbone::sealing::ClusterKeys;
 use backbone::{Backbone, Publish, PublishError, Published};
+use certificate::{Certificate, CertificateError};
 use channels::{App, AppId, ChannelName};
 use metering::{AppMeter, Meters};
 use proto::control::TailKind;
 use pusher::Settings;
 use telemetry::{Check, Readiness};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::Config;
+use crate::accept::accept;
+use crate::admission::Gate;
+use crate::config::{Config, TlsConfig};
 use crate::connection;
 use crate::connection::xhr::Sessions;
-use crate::connections::Connections;
-use crate::http;
+use crate::connections::{Connections, Swept};
 use crate::hub::{Hub, Parts};
 use crate::membership::Membership;
 use crate::meta::{self, Meta};
-use crate::metrics::{Metrics, Refusal};
+use crate::metrics::{self, Metrics};
 use crate::news;
 use crate::occupancy::{Changes, Occupancy};
 use crate::orders;
 use crate::resume::Resumes;
 use crate::revocations;
-use crate::stream::Stream;
 use crate::tail::{Tails, Told};
-use crate::tls::{Tls, TlsError};
 use crate::users::Users;
 use crate::webhooks::Webhooks;
 
 /// How often deadlines are looked at. They are tens of seconds away, so a second more does not matter.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Pause after the operating system refused us a socket: no descriptors, no memory.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// Sockets beyond the connections, at least: for requests, and for refusals on their way out.
-const SPARE_SOCKETS: usize = 64;
 
 /// How long sockets are not accepted at the start while it is not known which tokens are revoked.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
@@ -57,6 +50,11 @@ const FIRST_LOOK: Duration = Duration::from_secs(1);
 /// may be cut off by it, which its publisher sees as an unknown outcome.
 const LAST_REQUESTS: Duration = Duration::from_secs(8);
 
+/// How long HTTP connections are kept once the last client was told to go. Clients that come back have their backends ask
+/// what they missed, so that a kept connection never has a request on its way more likely than at that moment; what is
+/// answered from then on leaves the backends' pools.
+const LAST_KEPT: Duration = Duration::from_secs(2);
+
 /// What every part of an edge shares.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -64,6 +62,8 @@ pub(crate) struct Shared {
     pub(crate) backbone: Backbone,
     pub(crate) apps: Apps,
     pub(crate) meters: Arc<Meters>,
+    /// Decides which sockets are served at all.
+    pub(crate) gate: Gate,
     pub(crate) connections: Arc<Connections>,
     /// Of the HTTP fallback.
     pub(crate) sessions: Arc<Sessions>,
@@ -80,11 +80,16 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     /// Which tokens are not taken any more.
     pub(crate) revoked: Revoked,
-    tls: Option<Tls>,
+    /// What it shows in TLS handshakes; without one, plain text.
+    pub(crate) certificate: Option<Certificate>,
     /// Owns the tasks of all sockets.
     pub(crate) tasks: TaskTracker,
-    /// The edge is on its way out: nobody new, no keep-alive.
+    /// The edge was told to stop: load balancers are to lead elsewhere, and HTTP clients to close.
     pub(crate) draining: CancellationToken,
+    /// The grace is over: nobody new.
+    pub(crate) closing: CancellationToken,
+    /// All connections were told to go a moment ago: idle HTTP connections are closed, too.
+    pub(crate) closed: CancellationToken,
     /// The end: requests that are still there are dropped.
     pub(crate) kill: CancellationToken,
     /// Connections that did not part within the close timeout.
@@ -94,7 +99,7 @@ pub(crate) struct Shared {
 impl Shared {
     /// Whether clients come over TLS.
     pub(crate) fn is_tls(&self) -> bool {
-        self.tls.is_some()
+        self.certificate.is_some()
     }
 
     /// The meter of `app`.
@@ -144,7 +149,7 @@ pub enum EdgeError {
     Config(Vec<String>),
     /// The certificate or key cannot be used.
     #[error(transparent)]
-    Tls(#[from] TlsError),
+    Certificate(#[from] CertificateError),
 }
 
 /// How an edge went.
@@ -190,7 +195,8 @@ impl Edge {
         if !problems.is_empty() {
             return Err(EdgeError::Config(problems));
         }
-        let tls = config.tls.clone().map(Tls::load).transpose()?;
+        let load = |tls: &TlsConfig| Certificate::load("clients", &tls.files, &[b"http/1.1"]);
+        let certificate = config.tls.as_ref().map(load).transpose()?;
         let metrics = Arc::new(Metrics::new());
         let stop = CancellationToken::new();
         let parts = Parts {
@@ -215,7 +221,8 @@ impl Edge {
             resumes: Arc::new(resumes),
             meta,
             ably: Arc::new(connection::ably::settings(&config, membership.me().as_str())),
-            connections: Arc::new(Connections::new(config.max_connections)),
+            gate: Gate::new(&config),
+            connections: Arc::new(Connections::new(config.max_connections, config.max_connection_age)),
             sessions: Arc::default(),
             revoked: Revoked::watch(backbone.revocations()),
             config,
@@ -229,12 +236,15 @@ impl Edge {
             webhooks,
             tails,
             metrics,
-            tls,
+            certificate,
             tasks: TaskTracker::new(),
             draining: CancellationToken::new(),
+            closing: CancellationToken::new(),
+            closed: CancellationToken::new(),
             kill: CancellationToken::new(),
             forced: AtomicUsize::new(0),
         };
+        metrics::show_limits(shared.config.max_connections, shared.gate.memory_limit());
         let check = readiness.check("edge");
         Ok(Self { shared: Arc::new(shared), news, told, readiness, check, stop })
     }
@@ -244,9 +254,10 @@ impl Edge {
         Arc::clone(&self.shared) as Arc<dyn agent::Host>
     }
 
-    /// Serves `listener` until `shutdown`, then drains and returns: for `drain_grace` new requests are still answered
-    /// and new connections sent elsewhere, then connections are closed evenly over `drain_duration`. The listener closes
-    /// with the end of the grace, or of the last session of the HTTP fallback.
+    /// Serves `listener` until `shutdown`, then drains and returns: for `drain_grace` it goes on, lest clients whom a
+    /// load balancer still sends here be without a node, then connections are closed evenly over `drain_duration` and
+    /// new ones sent elsewhere. The listener closes with the end of the grace, or of the last session of the HTTP fallback.
+    /// HTTP connections that wait for a request are closed last, a moment later.
     ///
     /// Dropping the future instead stops accepting, and the edge's own tasks, at once and without a word to clients.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> Drained {
@@ -256,6 +267,7 @@ impl Edge {
         let own = TaskTracker::new();
         own.spawn(sweep(Arc::clone(&shared), stop.clone()));
         own.spawn(watch_apps(Arc::clone(&shared), stop.clone()));
+        own.spawn(watch_capacity(Arc::clone(&shared), stop.clone()));
         own.spawn(news::tell(Arc::clone(&shared), news, stop.clone()));
         own.spawn(meta::run(Arc::clone(&shared), told, stop.clone()));
         own.spawn(shared.revoked.run(stop.clone()));
@@ -263,28 +275,17 @@ impl Edge {
         for part in [Part::Membership, Part::Occupancy, Part::Edges, Part::Orders] {
             own.spawn(part.run(Arc::clone(&shared), stop.clone()));
         }
-        if shared.tls.is_some() {
-            let reloading = Arc::clone(&shared);
-            let stop = stop.clone();
-            own.spawn(async move {
-                if let Some(tls) = &reloading.tls {
-                    tls.reload(stop).await;
-                }
-            });
-        }
+        own.spawn(follow_certificate(Arc::clone(&shared), stop.clone()));
         let address = listener.local_addr().ok();
-        tracing::info!(address = ?address, tls = shared.tls.is_some(), "edge is listening");
-        let sockets = shared.config.max_connections + shared.config.max_connections / 16 + SPARE_SOCKETS;
-        let sockets = Arc::new(Semaphore::new(sockets.min(Semaphore::MAX_PERMITS)));
+        tracing::info!(address = ?address, tls = shared.is_tls(), "edge is listening");
         // Who comes in the first moments waits in the backlog rather than be told that nobody knows yet what is revoked.
         tokio::time::timeout(FIRST_LOOK, shared.revoked.ready()).await.ok();
-        let acceptor = tokio::spawn(accept(Arc::clone(&shared), listener, sockets, accepting.clone()));
+        let acceptor = tokio::spawn(accept(Arc::clone(&shared), listener, accepting.clone()));
         // Until then tokens are refused for the moment; nobody is to be sent here for that.
         tokio::select! {
-            () = shared.revoked.ready() => check.set_ready(),
+            () = welcome(&shared, &check) => {}
             () = shutdown.cancelled() => {}
         }
-        shutdown.cancelled().await;
 
         let begun = Instant::now();
         readiness.drain();
@@ -292,19 +293,35 @@ impl Edge {
         shared.draining.cancel();
         tracing::info!(connections = shared.connections.len(), "edge is draining");
         tokio::time::sleep(shared.config.drain_grace).await;
+        shared.closing.cancel();
         let forced_before = shared.forced.load(Ordering::Relaxed);
+        let needs_sockets = shared.sessions.are_open();
         let listening = async {
-            // They need new sockets to their end. If there are none, the listener closes now.
             shared.sessions.ended().await;
             accepting.cancel();
             if let Err(error) = acceptor.await {
                 tracing::error!(error = &error as &dyn std::error::Error, "the accept loop ended badly");
             }
         };
-        let (closed, ()) = tokio::join!(shared.connections.drain(shared.config.drain_duration), listening);
+        let draining = async {
+            let closed = shared.connections.drain(shared.config.drain_duration).await;
+            // Connections part within the close timeout; requests get what a publish may take.
+            (closed, tokio::time::Instant::now() + shared.config.close_timeout + LAST_REQUESTS)
+        };
+        let (closed, last) = if needs_sockets {
+            tokio::join!(draining, listening).0
+        } else {
+            // Whom we tell to go comes back at once, and must not meet a listener that is about to close.
+            listening.await;
+            draining.await
+        };
         shared.tasks.close();
-        // Connections part within the close timeout; requests get what a publish may take.
-        if tokio::time::timeout(shared.config.close_timeout + LAST_REQUESTS, shared.tasks.wait()).await.is_err() {
+        tokio::select! {
+            () = shared.tasks.wait() => {}
+            () = tokio::time::sleep(LAST_KEPT) => {}
+        }
+        shared.closed.cancel();
+        if tokio::time::timeout_at(last, shared.tasks.wait()).await.is_err() {
             shared.kill.cancel();
             shared.tasks.wait().await;
         }
@@ -348,65 +365,33 @@ impl Part {
     }
 }
 
-/// Accepts sockets until `stop`.
-async fn accept(shared: Arc<Shared>, listener: TcpListener, sockets: Arc<Semaphore>, stop: CancellationToken) {
+/// Says that clients are welcome as soon as they are, and whenever the node is full that they are not. Never ends.
+async fn welcome(shared: &Shared, check: &Check) {
+    shared.revoked.ready().await;
+    let mut full = shared.gate.full();
     loop {
-        let accepted = tokio::select! {
-            () = stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((socket, address)) => match Arc::clone(&sockets).try_acquire_owned() {
-                Ok(place) => {
-                    shared.tasks.spawn(serve(Arc::clone(&shared), socket, address, place));
-                }
-                // Before any work is done for it: dropping the socket is all that a full node can afford.
-                Err(_) => shared.metrics.refuse(Refusal::ConnectionLimit),
-            },
-            Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "a socket could not be accepted");
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = tokio::time::sleep(ACCEPT_PAUSE) => {}
-                }
-            }
+        match *full.borrow_and_update() {
+            Some(full) => check.set_not_ready(full.to_string()),
+            None => check.set_ready(),
+        }
+        if full.changed().await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 }
 
-/// Serves a socket until its end.
-async fn serve(shared: Arc<Shared>, tcp: TcpStream, address: SocketAddr, permit: OwnedSemaphorePermit) {
-    let socket = http::Socket::new(Instant::now(), address, permit);
-    // Boxed: a WebSocket's task must not carry the size of what came before.
-    Box::pin(greet(&shared, tcp, address, &socket)).await;
-    if let Some(upgrade) = socket.upgrade() {
-        upgrade.serve(&shared).await;
-    }
+/// Looks whether the node is full, again and again.
+async fn watch_capacity(shared: Arc<Shared>, stop: CancellationToken) {
+    shared.gate.run(&shared.connections, stop).await;
 }
 
-/// TLS, if there is any, then HTTP.
-async fn greet(shared: &Arc<Shared>, tcp: TcpStream, address: SocketAddr, socket: &http::Socket) {
-    // Messages are small and wait for nobody. If it fails the socket is dead, which is found out soon.
-    tcp.set_nodelay(true).ok();
-    let stream = match &shared.tls {
-        None => Stream::Plain(Arc::new(tcp)),
-        Some(tls) => {
-            let handshake = tokio::time::timeout(shared.config.handshake_timeout, tls.acceptor().accept(tcp));
-            let handshake = tokio::select! {
-                handshake = handshake => handshake,
-                () = shared.kill.cancelled() => return,
-            };
-            match handshake {
-                Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
-                Ok(Err(error)) => {
-                    tracing::debug!(%address, error = &error as &dyn std::error::Error, "TLS handshake failed");
-                    return shared.metrics.refuse(Refusal::Tls);
-                }
-                Err(_) => return shared.metrics.refuse(Refusal::HandshakeTimeout),
-            }
-        }
-    };
-    http::serve(Arc::clone(shared), stream, socket.clone()).await;
+/// Uses a new certificate once it is in the files.
+async fn follow_certificate(shared: Arc<Shared>, stop: CancellationToken) {
+    let (Some(tls), Some(certificate)) = (&shared.config.tls, &shared.certificate) else { return };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        never = certificate.follow(tls.reload_interval) => match never {},
+    }
 }
 
 /// Looks at all connections' deadlines, again and again.
@@ -419,7 +404,9 @@ async fn sweep(shared: Arc<Shared>, stop: CancellationToken) {
             _ = ticks.tick() => {}
         }
         shared.tails.sweep();
-        let bytes = shared.connections.sweep().await;
+        // A node that drains ends all of them, in its own time.
+        let Swept { bytes, rotated } = shared.connections.sweep(!shared.draining.is_cancelled()).await;
+        shared.metrics.rotated.increment(rotated);
         // Exact up to 2^53.
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
         shared.metrics.send_queue_bytes.set(bytes as f64);

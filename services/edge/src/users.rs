@@ -18,7 +18,7 @@ use crate::queue::Ending;
 use crate::websocket::frame;
 
 /// In front of a user's id in the name under which its connections are counted.
-const COUNTED_AS: &str = "#user-";
+pub(crate) const COUNTED_AS: &str = "#user-";
 
 /// How long the order to end a user's connections can be read: longer than a watch is away.
 const ORDER_TTL: Duration = Duration::from_secs(30);

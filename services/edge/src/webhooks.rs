@@ -13,7 +13,6 @@ use prost::Message as _;
 use proto::backbone as wire;
 use tokio_util::task::TaskTracker;
 
-use crate::clock;
 use crate::metrics::Metrics;
 
 /// Misses of one channel within this time are one: clients that come together ask for the same thing.

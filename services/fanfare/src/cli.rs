@@ -10,9 +10,9 @@ use crate::{admin, token};
 /// The variable that names the configuration file.
 const FILE_VARIABLE: &str = "FANFARE_CONFIG";
 
-/// A self-hosted realtime server that speaks the Pusher protocol.
+/// A self-hosted realtime server that speaks the protocols of Pusher Channels and Ably.
 #[derive(Debug, Parser)]
-#[command(name = "fanfare", version, arg_required_else_help = true, max_term_width = 100)]
+#[command(name = "fanfare", version = crate::FACTS.as_str(), arg_required_else_help = true, max_term_width = 100)]
 pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]

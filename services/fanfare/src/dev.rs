@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 
 use auth::Signer;
 use channels::{App, Key};
+use clock::unix_seconds;
 use control::AdminToken;
 use control::seed::Seed;
 
 use crate::config::{Effective, Mistakes, Settings};
 use crate::private_file;
-use crate::token::now_seconds;
 
 /// The app that is there if no seed names others. Its secret is no secret, which is fine on loopback; elsewhere
 /// [`demo_seed`] makes one up.
@@ -163,7 +163,7 @@ fn first_message(text: &mut String, scheme: &str, tls: bool, address: SocketAddr
         IpAddr::V6(ip) => format!("[{ip}]"),
     };
     let path = format!("/apps/{}/events", app.id);
-    let query = Signer::from(key).request("POST", &path, &[], DEMO_BODY.as_bytes(), now_seconds());
+    let query = Signer::from(key).request("POST", &path, &[], DEMO_BODY.as_bytes(), unix_seconds());
     let url = word(&format!("{scheme}://{address}{path}?{query}"));
     let program = word(&program());
     let (id, name, secret) = (&app.id, word(key.name.as_str()), word(key.secret.expose()));

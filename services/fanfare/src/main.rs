@@ -16,10 +16,29 @@ use std::error::Error;
 use std::fmt::Display;
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use clap::{CommandFactory as _, Parser as _};
 
 use crate::cli::{Cli, Command};
+
+/// musl's own gives all threads one lock, and takes more CPU and memory: `docs/performance.md` has the figures.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The version of this build.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The commit that it was built from, if whoever built it said so: a build from an archive does not know.
+const COMMIT: Option<&str> = match option_env!("FANFARE_COMMIT") {
+    Some(commit) if !commit.is_empty() => Some(commit),
+    Some(_) | None => None,
+};
+
+/// What `--version` says.
+static FACTS: LazyLock<String> =
+    LazyLock::new(|| COMMIT.map_or_else(|| VERSION.to_owned(), |commit| format!("{VERSION} ({commit})")));
 
 /// The command line or the configuration makes no sense. The same code that the parser of the command line uses.
 const EXIT_USAGE: u8 = 2;

@@ -10,20 +10,37 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Each crate with the crates of ours that it may depend on.
-const ALLOWED: [(&str, &[&str]); 15] = [
+const ALLOWED: [(&str, &[&str]); 17] = [
     ("channels", &[]),
+    ("clock", &[]),
     ("proto", &[]),
     ("telemetry", &[]),
     ("testkit", &[]),
+    ("certificate", &["telemetry"]),
     ("auth", &["channels"]),
     ("metering", &["channels"]),
     ("pusher", &["auth", "channels"]),
     ("ably", &["auth", "channels", "metering"]),
-    ("backbone", &["channels", "metering", "proto", "telemetry"]),
-    ("agent", &["backbone", "channels", "metering", "proto", "telemetry"]),
-    ("control", &["auth", "backbone", "channels", "metering", "proto", "telemetry"]),
-    ("edge", &["ably", "agent", "auth", "backbone", "channels", "metering", "proto", "pusher", "telemetry"]),
-    ("worker", &["agent", "auth", "backbone", "channels", "metering", "proto", "telemetry"]),
+    ("backbone", &["channels", "clock", "metering", "proto", "telemetry"]),
+    ("agent", &["backbone", "channels", "clock", "metering", "proto", "telemetry"]),
+    ("control", &["auth", "backbone", "certificate", "channels", "clock", "metering", "proto", "telemetry"]),
+    (
+        "edge",
+        &[
+            "ably",
+            "agent",
+            "auth",
+            "backbone",
+            "certificate",
+            "channels",
+            "clock",
+            "metering",
+            "proto",
+            "pusher",
+            "telemetry",
+        ],
+    ),
+    ("worker", &["agent", "auth", "backbone", "channels", "clock", "metering", "proto", "telemetry"]),
     (
         "fanfare",
         &[
@@ -31,7 +48,9 @@ const ALLOWED: [(&str, &[&str]); 15] = [
             "agent",
             "auth",
             "backbone",
+            "certificate",
             "channels",
+            "clock",
             "control",
             "edge",
             "metering",
@@ -45,21 +64,24 @@ const ALLOWED: [(&str, &[&str]); 15] = [
 ];
 
 /// Libraries that only these crates may use.
-const CONFINED: [(&str, &[&str]); 9] = [
+const CONFINED: [(&str, &[&str]); 12] = [
     ("async-nats", &["backbone", "loadtest"]),
     ("redb", &["backbone"]),
     ("tungstenite", &["edge", "loadtest"]),
-    ("tonic", &["agent", "control", "fanfare", "proto"]),
+    ("tokio-tungstenite", &["fanfare"]),
+    ("tonic", &["agent", "control", "fanfare", "proto", "telemetry"]),
+    ("opentelemetry-proto", &["telemetry"]),
     ("rmp", &["ably"]),
     ("jmespath", &["ably"]),
-    ("hyper", &["control", "edge", "telemetry", "loadtest", "worker"]),
+    ("mimalloc", &["fanfare"]),
+    ("hyper", &["control", "edge", "fanfare", "telemetry", "loadtest", "worker"]),
     ("clap", &["fanfare", "loadtest"]),
-    ("rustls", &["control", "edge", "fanfare", "loadtest", "worker"]),
+    ("rustls", &["certificate", "fanfare", "loadtest", "worker"]),
 ];
 
 /// Crates that know no runtime, no clock and no socket.
 const PURE: [&str; 5] = ["channels", "auth", "metering", "pusher", "ably"];
-const RUNTIMES: [&str; 6] = ["tokio", "tokio-util", "hyper", "async-nats", "tonic", "futures-util"];
+const RUNTIMES: [&str; 7] = ["clock", "tokio", "tokio-util", "hyper", "async-nats", "tonic", "futures-util"];
 
 /// What each workspace crate depends on, development dependencies left out.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {

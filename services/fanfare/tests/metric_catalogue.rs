@@ -26,7 +26,8 @@ fn sources() -> Vec<String> {
 
 #[test]
 fn what_is_fed_is_in_the_catalogue_and_the_other_way_round() {
-    let catalogue: BTreeSet<_> = telemetry::metrics::catalogue().map(|metric| metric.name).collect();
+    let all = telemetry::metrics::catalogue().chain(telemetry::metrics::app_catalogue());
+    let catalogue: BTreeSet<_> = all.map(|metric| metric.name).collect();
     let sources = sources();
     // Crates that do without telemetry name the metric itself in the macros of the facade.
     let macros = ["counter!(\"", "gauge!(\"", "histogram!(\""];

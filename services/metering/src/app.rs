@@ -13,7 +13,7 @@ use crate::gate::{Gate, SHARES_MOVE, Wait};
 use crate::gauge::Gauge;
 use crate::stored::{PERSISTENT_AFTER, Stored};
 use crate::usage::{AppMinute, Counts, SAMPLES};
-use crate::{AppReport, Live, Portion, Refused, SHARE_TTL, Share};
+use crate::{AppReport, AppTotals, Levels, Live, Portion, Refused, SHARE_TTL, Share};
 
 /// When to come back to an app that is at its limit of things that are given back at a time nobody knows.
 const FULL: Duration = Duration::from_secs(10);
@@ -26,6 +26,8 @@ const IDLE: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub struct AppMeter {
     app: AppId,
+    /// When it was made.
+    made: Instant,
     counters: Counters,
     connections: Gauge,
     presence_members: Gauge,
@@ -62,6 +64,7 @@ impl AppMeter {
     pub(crate) fn new(app: AppId, quota: Quota, share: Option<(Share, Instant)>, live: Live, now: Instant) -> Self {
         let meter = Self {
             app,
+            made: now,
             counters: Counters::default(),
             connections: Gauge::default(),
             presence_members: Gauge::default(),
@@ -346,6 +349,17 @@ impl AppMeter {
             history_bytes_wanted: since.history_bytes_wanted,
             history_bytes: self.stored.take_recent(unix_ms),
         })
+    }
+
+    /// What there is, and what happened since the meter was made.
+    pub(crate) fn totals(&self) -> AppTotals {
+        let levels = Levels {
+            connections: self.connections.used(),
+            presence_members: self.presence_members.used(),
+            channels: self.channels.used(),
+        };
+        let counts = self.with_peaks(self.counters.totals().counts);
+        AppTotals { app: self.app.clone(), made: self.made, levels, counts }
     }
 
     /// The current minute so far.

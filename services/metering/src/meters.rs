@@ -9,7 +9,7 @@ use channels::{App, AppId};
 use parking_lot::{Mutex, RwLock};
 
 use crate::usage::{Minute, SAMPLE_SECONDS};
-use crate::{AppMeter, Live, Report, Share};
+use crate::{AppMeter, AppTotals, Live, Report, Share};
 
 /// How long a share counts. It outlasts an election of the leader and a few reports that were lost.
 pub const SHARE_TTL: Duration = Duration::from_secs(10);
@@ -146,6 +146,11 @@ impl Meters {
         let interval = now.saturating_duration_since(state.reported);
         state.reported = now;
         Report { interval, apps: self.apps.read().values().filter_map(|meter| meter.report(unix_ms)).collect() }
+    }
+
+    /// What each app does, and did since its meter was made.
+    pub fn totals(&self) -> Vec<AppTotals> {
+        self.apps.read().values().map(|meter| meter.totals()).collect()
     }
 
     /// Whether, since the last call, a connection or member was refused that another node's share may have room for: the

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use channels::{Quota, QuotaKind};
 use metering::usage::{AppMinute, fold};
-use metering::{Live, Meters, Portion, SHARE_TTL, Share};
+use metering::{Live, Meters, NamedApps, Portion, SHARE_TTL, Share};
 use support::{START_MS, app};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -223,4 +223,38 @@ fn a_refusal_is_urgent_only_where_another_node_may_have_room() {
     grant(1, 0);
     meter.connect().unwrap_err();
     assert!(!process.meters.take_short(), "the app is at its limit");
+}
+
+/// What monitoring is told of an app goes on across the meters that it has had.
+#[test]
+fn totals_are_of_a_meter_and_names_outlive_it() {
+    let mut process = Process::new();
+    let mut named = NamedApps::new(3, process.now);
+    let look = |process: &Process, named: &mut NamedApps| {
+        named.look(&process.meters.totals(), 1, |_| true, process.now);
+        let (name, told) = named.told().next().unwrap();
+        assert_eq!(name, "app");
+        told.clone()
+    };
+    let quota = Quota { messages_in_per_second: Some(10), ..Quota::default() };
+    let meter = process.meters.meter(&app("app", quota.clone()));
+    meter.connect().unwrap();
+    meter.publish(3, 30, None, process.now).unwrap();
+    meter.delivered(6, 60, process.now);
+    meter.publish(100, 30, None, process.now).unwrap_err();
+    meter.count_webhook(false);
+    let told = look(&process, &mut named);
+    assert_eq!((told.levels.connections, told.counts.peak_connections, told.counts.connections_opened), (1, 1, 1));
+    assert_eq!((told.counts.messages_in, told.counts.bytes_in), (3, 30));
+    assert_eq!((told.counts.messages_out, told.counts.bytes_out, told.counts.webhooks_failed), (6, 60, 1));
+    assert_eq!(told.counts.refused.get(QuotaKind::MessagesIn), 1);
+
+    meter.disconnected();
+    drop(meter);
+    process.pass(400);
+    assert!(process.meters.is_empty(), "an idle app's meter is forgotten");
+    assert_eq!(look(&process, &mut named).counts.messages_in, 3);
+    process.meters.meter(&app("app", quota)).publish(1, 1, None, process.now).unwrap();
+    let told = look(&process, &mut named);
+    assert_eq!((told.counts.messages_in, told.levels.connections), (4, 0));
 }

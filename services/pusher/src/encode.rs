@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     fn record(kind: RecordKind, messages: Vec<Message>) -> Record {
-        Record { id: None, kind, connection: None, client: None, timestamp_ms: 0, messages }
+        Record { id: None, kind, connection: None, client: None, timestamp_ms: 0, messages, traceparent: None }
     }
 
     fn message(name: Option<&str>, data: &'static [u8], encoding: &str) -> Message {

@@ -4,6 +4,10 @@ use metrics::{Counter, Gauge, Histogram, Key, Level, Metadata};
 
 use crate::catalogue::{Kind, Label, Metric};
 
+/// What a gauge is set to while it has nothing to say: it is left out of the exposition then, which a sum takes better
+/// than a number that stands for nothing.
+pub const ABSENT: f64 = f64::NAN;
+
 /// Where handles say they come from; the exporter ignores it.
 static METADATA: Metadata<'static> = Metadata::new("fanfare", Level::INFO, None);
 

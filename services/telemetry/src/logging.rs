@@ -1,12 +1,16 @@
-//! Tracing: one event per line on standard error, with a filter that can be changed while the process runs.
+//! Logs: one event per line on standard error, with a filter that can be changed while the process runs.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
 use std::io::IsTerminal as _;
+use std::panic::PanicHookInfo;
 
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry, fmt as lines, reload};
+
+use crate::repeats::Limited;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,12 +88,25 @@ pub fn start_logging(format: Format, filter: &str) -> Result<LogFilter, StartLog
     };
     let layer = lines::layer().with_writer(std::io::stderr);
     let layer = if json {
-        layer.json().flatten_event(true).with_current_span(false).boxed()
+        let layer = layer.json().flatten_event(true).with_current_span(false);
+        layer.map_event_format(|format| Limited::new(format, json)).boxed()
     } else {
-        layer.with_ansi(std::io::stderr().is_terminal()).boxed()
+        let layer = layer.with_ansi(std::io::stderr().is_terminal());
+        layer.map_event_format(|format| Limited::new(format, json)).boxed()
     };
     tracing_subscriber::registry().with(filter).with(layer).try_init()?;
+    std::panic::set_hook(Box::new(log_panic));
     Ok(LogFilter { handle })
+}
+
+/// Logs a panic like everything else: several lines of plain text are what no reader of JSON lines takes.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    let location = panic.location().map(ToString::to_string).unwrap_or_default();
+    let backtrace = Backtrace::capture();
+    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| tracing::field::display(backtrace));
+    let what = panic.payload_as_str().unwrap_or_default();
+    tracing::error!(what, location, thread = thread.name(), backtrace, "a panic");
 }
 
 #[cfg(test)]

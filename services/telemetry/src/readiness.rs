@@ -7,17 +7,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::Gauge;
+use crate::metrics::DRAINING;
+
 /// Collects the checks of all parts. Cheap to clone; all clones are the same one.
 ///
 /// Nothing polls: each part holds a [`Check`] and turns it when its state changes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Readiness {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     draining: AtomicBool,
+    /// The same, in metrics.
+    shown: Gauge,
     /// In the order in which the parts asked for them.
     checks: Mutex<Vec<CheckReport>>,
 }
@@ -75,10 +80,18 @@ impl fmt::Display for Report {
     }
 }
 
+impl Default for Readiness {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Readiness {
-    /// Without any check: ready.
+    /// Without any check: ready. To be made after the metrics recorder is installed.
     pub fn new() -> Self {
-        Self::default()
+        let shown = DRAINING.handle();
+        shown.set(0.0);
+        Self { shared: Arc::new(Shared { draining: AtomicBool::new(false), shown, checks: Mutex::default() }) }
     }
 
     /// Adds a check for the part `name`, not ready yet.
@@ -91,6 +104,7 @@ impl Readiness {
     /// From now on the process is on its way out. There is no way back.
     pub fn drain(&self) {
         self.shared.draining.store(true, Ordering::Relaxed);
+        self.shared.shown.set(1.0);
     }
 
     /// The state of everything.
@@ -161,11 +175,14 @@ mod tests {
 
     #[test]
     fn draining_wins() {
-        let readiness = Readiness::new();
+        let (recorder, exporter) = crate::Exporter::build().unwrap();
+        let readiness = metrics::with_local_recorder(&recorder, Readiness::new);
         assert!(readiness.is_ready());
+        assert!(exporter.render().contains("fanfare_draining 0\n"));
         readiness.drain();
         assert!(!readiness.is_ready());
         assert_eq!(readiness.report().to_string(), "draining\n");
+        assert!(exporter.render().contains("fanfare_draining 1\n"));
     }
 
     #[test]

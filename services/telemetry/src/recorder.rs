@@ -54,10 +54,10 @@ impl Exporter {
         Ok((recorder, Self { handle }))
     }
 
-    /// Everything counted so far, in the Prometheus text format.
+    /// Everything counted so far, in the Prometheus text format, without gauges that are [`ABSENT`](crate::ABSENT).
     pub fn render(&self) -> String {
-        let mut text = self.handle.render();
-        process::render(&mut text);
+        let mut text = present(self.handle.render());
+        text.push_str(&process::render());
         text
     }
 
@@ -66,6 +66,14 @@ impl Exporter {
     pub fn upkeep(&self) {
         self.handle.run_upkeep();
     }
+}
+
+fn present(text: String) -> String {
+    const ABSENT: &str = " NaN";
+    if !text.contains(ABSENT) {
+        return text;
+    }
+    text.split_inclusive('\n').filter(|line| !line.trim_end().ends_with(ABSENT)).collect()
 }
 
 fn describe(version: &str) {
@@ -118,6 +126,16 @@ mod tests {
         assert!(text.contains("fanfare_connections{protocol=\"pusher\",transport=\"websocket\"} 3"), "{text}");
         assert!(text.contains("fanfare_delivery_seconds_bucket{hop=\"total\",le=\"0.06\"} 0"), "{text}");
         assert!(text.contains("fanfare_delivery_seconds_bucket{hop=\"total\",le=\"0.08\"} 1"), "{text}");
+    }
+
+    #[test]
+    fn a_gauge_with_nothing_to_say_is_left_out() {
+        let text = recorded(|| {
+            CONNECTIONS.with(["pusher", "websocket"]).set(crate::ABSENT);
+            CONNECTIONS.with(["pusher", "sse"]).set(0.0);
+        });
+        assert!(!text.contains("websocket") && !text.contains("NaN"), "{text}");
+        assert!(text.contains("fanfare_connections{protocol=\"pusher\",transport=\"sse\"} 0\n"), "{text}");
     }
 
     #[test]

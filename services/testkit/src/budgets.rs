@@ -9,9 +9,10 @@ use std::path::Path;
 
 use crate::callgrind::{self, Count};
 
-/// A tenth more than what was measured is let through: for other compilers and C libraries, and hash seeds.
+/// A tenth more than what was measured is let through, rounded up: for other compilers and C libraries, hash seeds, and
+/// what else the program does meanwhile, which takes longer on a busy machine.
 const fn limit(measured: u64) -> u64 {
-    measured + measured / 10
+    measured + measured.div_ceil(10)
 }
 
 const HEAD: &str = "\
@@ -131,11 +132,11 @@ mod tests {
     fn what_is_written_is_what_is_compared_with() {
         let table = written(&[("a", count(1000, 9)), ("b, c", count(0, 0))]);
         let check = |a: Count| compare(&table, &[("a", a), ("b, c", count(0, 0))]);
-        for fits in [count(1000, 9), count(1100, 9), count(910, 9)] {
+        for fits in [count(1000, 9), count(1100, 10), count(910, 9)] {
             assert_eq!(check(fits), Compared::default());
         }
         assert_eq!(check(count(1101, 9)).wrong, "a: 1101 instructions, at most 1100 are allowed\n");
-        assert_eq!(check(count(1000, 10)).wrong, "a: 10 allocations, at most 9 are allowed\n");
+        assert_eq!(check(count(1000, 11)).wrong, "a: 11 allocations, at most 10 are allowed\n");
         let cheaper = check(count(900, 9));
         assert_eq!(cheaper.wrong, "");
         assert_eq!(cheaper.cheaper, "budget: a: 900 instructions, not 1000; `make budgets` keeps it so\n");

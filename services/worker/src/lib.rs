@@ -6,7 +6,7 @@
 //! nothing of connections or client protocols.
 
 mod address;
-mod clock;
+mod age;
 mod config;
 mod decide;
 mod deliver;
@@ -18,11 +18,3 @@ pub use address::{AddressRange, InvalidAddressRange};
 pub use config::Config;
 pub use deliver::trust::TrustError;
 pub use worker::{StartError, Worker};
-
-/// Sleeps until then, or for ever.
-async fn sleep_until(at: Option<tokio::time::Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
-}

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::age;
 use crate::config::Config;
 use crate::decide::Decider;
 use crate::deliver::trust::{self, TrustError};
@@ -65,6 +66,13 @@ impl Worker {
     /// Competes for the lease, and acts while it has it, until `stop`. Then it ends what is under way, as far as
     /// [`Config::drain`] suffices, and releases the lease, so that the next one takes over at once.
     pub async fn run(&self, stop: CancellationToken) {
+        tokio::select! {
+            () = self.compete(stop) => {}
+            never = age::watch(self.backbone.webhook_queue(), &self.metrics.oldest) => match never {},
+        }
+    }
+
+    async fn compete(&self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             let won = tokio::select! {
                 () = stop.cancelled() => return,

@@ -32,6 +32,8 @@ const HAS_CLIENT: u8 = 1;
 const HAS_CAPABILITY: u8 = 2;
 /// The key's name begins with the app's id and a dot, which are left out.
 const NAME_IN_APP: u8 = 4;
+/// Whatever a flag says that is not known here, it says of what the token allows.
+const KNOWN: u8 = HAS_CLIENT | HAS_CAPABILITY | NAME_IN_APP;
 
 /// What a token says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +71,7 @@ impl Opaque {
             .is_some_and(|(app, rest)| AppId::new(app).is_ok() && !rest.is_empty() && rest.bytes().all(is_base64url))
     }
 
-    pub(super) fn parse(text: &str) -> Result<Self, ErrorInfo> {
+    pub(crate) fn parse(text: &str) -> Result<Self, ErrorInfo> {
         let invalid = || Code::InvalidToken.info();
         let (app, rest) = text.split_once('.').ok_or_else(invalid)?;
         let app = AppId::new(app).map_err(|_| invalid())?;
@@ -169,7 +171,7 @@ impl TokenClaims {
         let key = KeyName::new(&key).ok()?;
         let client_id = if flags & HAS_CLIENT == 0 { None } else { Some(take_text(&mut rest)?) };
         let capability = if flags & HAS_CAPABILITY == 0 { None } else { Some(take_text(&mut rest)?) };
-        let whole = version == VERSION && rest.is_empty();
+        let whole = version == VERSION && flags & !KNOWN == 0 && rest.is_empty();
         whole.then_some(Self { salt, issued_ms, ttl_ms, key, client_id, capability })
     }
 }

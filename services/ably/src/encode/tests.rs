@@ -33,6 +33,7 @@ fn record(messages: Vec<Message>) -> Record {
         client: Some(ClientId::new("bob").unwrap()),
         timestamp_ms: 1_700_000_000_200,
         messages,
+        traceparent: None,
     }
 }
 

@@ -17,6 +17,7 @@ fn subject(name: Option<&str>, extras: Option<Value>) -> Subject {
         client: Some(ClientId::new("bob").unwrap()),
         timestamp_ms: 1_700_000_000_000,
         messages: vec![message.clone()],
+        traceparent: None,
     };
     Subject::of(&record, &message)
 }

@@ -263,6 +263,7 @@ mod tests {
             client: None,
             timestamp_ms,
             messages,
+            traceparent: None,
         })
     }
 

@@ -44,6 +44,7 @@ impl Session {
             client: composed.client,
             timestamp_ms: self.now.unix_ms,
             messages: composed.messages,
+            traceparent: None,
         };
         let id = record.id.as_deref().unwrap_or_default().into();
         let messages = record.messages.len();

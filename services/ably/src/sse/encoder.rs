@@ -6,9 +6,13 @@ use serde_json::json;
 
 use super::EventId;
 use crate::ErrorInfo;
+use crate::session::End;
 
 /// How long a browser waits before it comes back, in ms.
 const RETRY_MS: u32 = 1000;
+
+/// How long one that a draining node sends away waits, in ms: all are not sent away at once.
+const MOVED_MS: u32 = 100;
 
 /// What a stream is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +72,25 @@ impl Encoder {
             "code": error.code, "statusCode": error.status, "message": error.message, "href": error.href(),
         });
         self.event(None, "error", &error.to_string())
+    }
+
+    /// The last event of a node that drains: its client comes back soon, which takes it to another node.
+    pub fn moved(self) -> Bytes {
+        self.going_away(MOVED_MS)
+    }
+
+    /// The only event for a client that has come to a node that drains: it is not to come again and again until whoever
+    /// sent it there takes notice.
+    pub fn elsewhere(self) -> Bytes {
+        self.going_away(RETRY_MS)
+    }
+
+    fn going_away(self, retry_ms: u32) -> Bytes {
+        let error = self.error(&End::Draining.error());
+        match self.form {
+            Form::Events => [format!("retry: {retry_ms}\n").as_bytes(), &*error].concat().into(),
+            Form::Lines => error,
+        }
     }
 
     /// What shows that the stream is alive while nothing happens.
@@ -158,6 +181,16 @@ mod tests {
         assert!(error.starts_with("event: error\ndata: {\"code\":40142,"), "{error}");
     }
 
+    /// A stream says anew how long to wait when it begins.
+    #[test]
+    fn whoever_is_moved_comes_back_soon() {
+        let encoder = encoder(Form::Events);
+        let moved = text(encoder.moved());
+        assert!(moved.starts_with("retry: 100\nevent: error\ndata: {\"code\":50320,"), "{moved}");
+        let elsewhere = text(encoder.elsewhere());
+        assert_eq!(elsewhere, moved.replace("retry: 100\n", "retry: 1000\n"));
+    }
+
     /// A line break within data would end the event.
     #[test]
     fn bare_payloads_of_several_lines() {
@@ -189,5 +222,6 @@ mod tests {
         assert_eq!(parsed(encoder.error(&Code::TokenExpired.info()))["data"]["code"], json!(40142));
         assert_eq!(text(encoder.keep_alive()), "\n");
         assert_eq!(encoder.start(&id()), "");
+        assert_eq!(parsed(encoder.moved())["data"]["code"], json!(50320));
     }
 }

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
+use clock::millis;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::{Backup, Part, Saved};
 use crate::audit::{self, AuditId};
-use crate::clock::millis;
 use crate::kv::{Entry, Kv, KvError};
 use crate::registry::{RegisteredApp, Registry, Unreadable, claims, is_app};
 use crate::schema::{SCHEMA, SchemaError};

@@ -77,6 +77,11 @@ fn is_rolled_up(bucket: Bucket) -> bool {
     }
 }
 
+/// Whether `stream` is the stream of `bucket`.
+pub(super) fn is_stream_of(stream: &str, bucket: Bucket) -> bool {
+    stream.strip_prefix("KV_") == Some(bucket.name())
+}
+
 /// What is written under a key.
 enum Content {
     Value(Bytes),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_nats::{Message, Subscriber};
 use channels::{Epoch, Namespaces, Position, Tier};
+use clock::sleep_until;
 use futures_util::StreamExt as _;
 use telemetry::metrics::DISCARDED;
 use tokio::sync::watch;
@@ -25,7 +26,6 @@ use super::streams::ShardStream;
 use super::subject::{ChannelSubjects, Store};
 use super::{JetStream, Shared};
 use crate::attach::{AttachError, Delivery, Gap};
-use crate::clock::sleep_until;
 use crate::envelope;
 
 /// Names the stream of a republished message, and of a poke.

@@ -9,14 +9,17 @@ mod continuity;
 mod direct;
 mod history;
 mod kv;
+mod lag;
 mod live;
+mod pending;
 mod publish;
-mod queue;
+pub(crate) mod queue;
 mod reads;
 mod repair;
-mod start;
-mod streams;
-mod subject;
+pub(crate) mod start;
+pub(crate) mod streams;
+pub(crate) mod subject;
+mod survey;
 
 use std::sync::Arc;
 
@@ -29,12 +32,14 @@ use tokio::task::JoinSet;
 pub use kv::{Kv, Watch};
 pub use live::Attachment;
 pub use queue::{Consumer, Item, Queue};
+pub use survey::Survey;
 
 use crate::attach::AttachError;
 use crate::config::Config;
 use crate::kv::Bucket;
 use direct::{ReadError, Reader};
 use history::Coalesced;
+use pending::Pending;
 use repair::Repairs;
 use streams::Streams;
 use subject::ChannelSubjects;
@@ -63,6 +68,7 @@ struct Shared {
     read_turns: Vec<Semaphore>,
     buckets: Vec<(Bucket, Kv)>,
     webhook_queue: Queue,
+    pending: Pending,
 }
 
 impl JetStream {

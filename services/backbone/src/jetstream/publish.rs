@@ -7,6 +7,8 @@ use async_nats::jetstream::context::{PublishError as NatsError, PublishErrorKind
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::publish::PublishAck;
 use channels::{Position, Tier};
+use clock::Backoff;
+use telemetry::trace::Span;
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
@@ -14,8 +16,8 @@ use super::live::{POKE_HEADER, STREAM_HEADER};
 use super::streams::ShardStream;
 use super::subject::{ChannelSubjects, Store};
 use super::{JetStream, Shared};
-use crate::envelope;
 use crate::publish::{IdempotencyId, Publish, PublishError, Published};
+use crate::{envelope, trace};
 
 /// How long one attempt waits for its acknowledgement. Below the 4 s that an election takes at least, so that a retry
 /// is under way when the new leader comes.
@@ -24,12 +26,12 @@ pub(super) const ACK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an accepted publish is held up by telling subscribers of it.
 const POKE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// First and longest pause between attempts. While a shard has no leader every attempt fails at once.
-const RETRY_PAUSE: Duration = Duration::from_millis(20);
-const MAX_RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// Pauses between attempts. While a shard has no leader every attempt fails at once.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
 
 impl JetStream {
-    pub(crate) async fn publish(&self, publish: Publish) -> Result<Published, PublishError> {
+    /// Publishes; attempts that come to nothing are told to `span`.
+    pub(crate) async fn publish(&self, publish: Publish, span: &mut Option<Span>) -> Result<Published, PublishError> {
         let shared = &*self.shared;
         let subjects = shared.subjects(&publish.app, &publish.channel);
         let payload = envelope::encode(&publish.channel, &publish.record);
@@ -49,7 +51,7 @@ impl JetStream {
                 Tier::Ephemeral | Tier::Recoverable => message,
             }
         };
-        shared.publish_stored(&subjects, store, message).await
+        shared.publish_stored(&subjects, store, message, span).await
     }
 }
 
@@ -72,12 +74,14 @@ impl Shared {
         subjects: &ChannelSubjects,
         store: Store,
         message: impl Fn() -> PublishMessage,
+        span: &mut Option<Span>,
     ) -> Result<Published, PublishError> {
+        let _under_way = self.pending.begin();
         let deadline = Instant::now() + self.config.publish_deadline;
         let stream = self.streams.get(store, subjects.shard);
         let subject = subjects.stored(store);
         let mut may_be_stored = false;
-        let mut pause = RETRY_PAUSE;
+        let mut backoff = BACKOFF;
         loop {
             match timeout_at(deadline, self.attempt(stream, &subject, message())).await {
                 Ok(Ok(ack)) => {
@@ -89,14 +93,17 @@ impl Shared {
                     return Ok(Published { position: Some(position), duplicate: ack.duplicate });
                 }
                 Ok(Err(Failure::TooLarge)) => return Err(PublishError::TooLarge),
-                Ok(Err(Failure::NotStored)) => {}
-                Ok(Err(Failure::Unknown)) | Err(_) => may_be_stored = true,
+                Ok(Err(Failure::NotStored)) => trace::attempt_failed(span, "not stored"),
+                Ok(Err(Failure::Unknown)) | Err(_) => {
+                    may_be_stored = true;
+                    trace::attempt_failed(span, "no answer");
+                }
             }
+            let pause = backoff.pause();
             if Instant::now() + pause >= deadline {
                 return Err(if may_be_stored { PublishError::UnknownOutcome } else { PublishError::Unavailable });
             }
-            tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
-            pause = (pause * 2).min(MAX_RETRY_PAUSE);
+            tokio::time::sleep(pause).await;
         }
     }
 

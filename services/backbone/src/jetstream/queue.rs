@@ -18,8 +18,10 @@ use async_nats::jetstream::{self, Context, ErrorCode};
 use async_nats::{Client, Subject};
 use bytes::Bytes;
 use channels::AppId;
+use clock::{Backoff, since_epoch};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use parking_lot::Mutex;
+use time::OffsetDateTime;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, info, warn};
 
@@ -30,10 +32,10 @@ use crate::config::{Config, StartError};
 use crate::queue::{KEPT_FOR, QueueError, REMEMBERED_FOR};
 
 /// The stream.
-const STREAM: &str = "fanfare-webhooks";
+pub(crate) const STREAM: &str = "fanfare-webhooks";
 
 /// First token of its subjects; the app's id is the second.
-const PREFIX: &str = "wh";
+pub(crate) const PREFIX: &str = "wh";
 
 /// In front of the names of consumers.
 const TAKER: &str = "taker";
@@ -51,8 +53,10 @@ const MAX_PULL: usize = 128;
 const SILENCE: Duration = Duration::from_secs(5);
 
 /// Pauses between attempts while a stream or consumer has no leader.
-const RETRY_PAUSE: Duration = Duration::from_millis(50);
-const MAX_RETRY_PAUSE: Duration = Duration::from_secs(1);
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
+
+/// Pause before an acknowledgement that nobody took note of is sent again: each has waited for an answer already.
+const ACK_PAUSE: Duration = Duration::from_millis(50);
 
 /// The queue. Cheap to clone.
 #[derive(Clone)]
@@ -100,18 +104,18 @@ impl Queue {
         // The server remembers ids per stream, so an id alone would collide with another tenant's.
         let message_id = format!("{app}/{}", id.as_str());
         let message = PublishMessage::build().payload(payload).message_id(message_id);
-        let mut pause = RETRY_PAUSE;
+        let mut backoff = BACKOFF;
         loop {
             match timeout_at(deadline, self.attempt(app, message.clone())).await {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(refused @ (QueueError::Full | QueueError::TooLarge))) => return Err(refused),
                 Ok(Err(QueueError::Unavailable)) | Err(_) => {}
             }
+            let pause = backoff.pause();
             if Instant::now() + pause >= deadline {
                 return Err(QueueError::Unavailable);
             }
             sleep(pause).await;
-            pause = (pause * 2).min(MAX_RETRY_PAUSE);
         }
     }
 
@@ -122,6 +126,17 @@ impl Queue {
         }
         let ack = self.context.send_publish(format!("{PREFIX}.{app}"), message).await.map_err(|e| refusal(&e))?;
         ack.await.map(drop).map_err(|error| refusal(&error))
+    }
+
+    pub(crate) async fn oldest(&self) -> Result<Option<Duration>, QueueError> {
+        let stream = self.context.get_stream(STREAM).await.map_err(|error| {
+            debug!(%error, "the webhook queue does not say what is in it");
+            QueueError::Unavailable
+        })?;
+        let state = &stream.cached_info().state;
+        let pushed = Duration::try_from(state.first_timestamp - OffsetDateTime::UNIX_EPOCH).unwrap_or_default();
+        // 0 if the server's clock is ahead of ours.
+        Ok((state.messages > 0).then(|| since_epoch().saturating_sub(pushed)))
     }
 
     pub(crate) async fn consume(&self) -> Result<Consumer, QueueError> {
@@ -137,18 +152,18 @@ impl Queue {
             checked: Instant::now(),
         };
         let deadline = Instant::now() + self.deadline;
-        let mut pause = RETRY_PAUSE;
+        let mut backoff = BACKOFF;
         loop {
             match timeout_at(deadline, consumer.start(true)).await {
                 Ok(Ok(_)) => return Ok(consumer),
                 Ok(Err(error)) => debug!(%error, "cannot take over the webhook queue yet"),
                 Err(_) => {}
             }
+            let pause = backoff.pause();
             if Instant::now() + pause >= deadline {
                 return Err(QueueError::Unavailable);
             }
             sleep(pause).await;
-            pause = (pause * 2).min(MAX_RETRY_PAUSE);
         }
     }
 }
@@ -224,11 +239,11 @@ enum Standing {
 
 impl Consumer {
     pub(crate) async fn next(&mut self) -> Option<Item> {
-        let mut pause = RETRY_PAUSE;
+        let mut backoff = BACKOFF;
         loop {
             let Some(messages) = &mut self.messages else {
                 match self.start(false).await {
-                    Ok(Standing::Ours) => pause = RETRY_PAUSE,
+                    Ok(Standing::Ours) => backoff = BACKOFF,
                     Ok(Standing::TakenOver) => {
                         // Nobody is left who could take an acknowledgement for it.
                         self.held.lock().clear();
@@ -236,8 +251,7 @@ impl Consumer {
                     }
                     Err(error) => {
                         debug!(%error, "cannot go on with the webhook queue yet");
-                        sleep(pause).await;
-                        pause = (pause * 2).min(MAX_RETRY_PAUSE);
+                        sleep(backoff.pause()).await;
                     }
                 }
                 continue;
@@ -372,10 +386,10 @@ impl Item {
                 self.held.lock().remove(&self.sequence);
                 return Ok(());
             }
-            if Instant::now() + RETRY_PAUSE >= deadline {
+            if Instant::now() + ACK_PAUSE >= deadline {
                 return Err(QueueError::Unavailable);
             }
-            sleep(RETRY_PAUSE).await;
+            sleep(ACK_PAUSE).await;
         }
     }
 }

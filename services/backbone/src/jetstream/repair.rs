@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use async_nats::Subscriber;
 use channels::{Epoch, Shard};
+use clock::sleep_until;
 use futures_util::StreamExt as _;
 use parking_lot::Mutex;
+use telemetry::metrics::{BACKBONE_RECONNECTS, BACKBONE_STREAM_LEADER_CHANGES};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, sleep};
@@ -22,7 +24,6 @@ use super::connection::Ups;
 use super::direct::{MAX_SUBJECTS, ReadError};
 use super::streams::ShardStream;
 use super::subject::Store;
-use crate::clock::sleep_until;
 
 /// Advisories of elections: ordinary messages in the same account.
 pub(super) const ELECTIONS: &str = "$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED.>";
@@ -140,6 +141,8 @@ pub(super) async fn run(shared: Arc<Shared>, mut ups: Ups, mut elections: Subscr
     let mut sweep = tokio::time::interval(shared.config.sweep_interval);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ups.mark_unchanged();
+    let leader_changes = BACKBONE_STREAM_LEADER_CHANGES.handle();
+    let reconnects = BACKBONE_RECONNECTS.handle();
     loop {
         let next_due = due.keys().next().copied();
         tokio::select! {
@@ -148,7 +151,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut ups: Ups, mut elections: Subscr
                     return;
                 }
                 info!("NATS connection is back; comparing the heads of all attached channels");
-                telemetry::metrics::BACKBONE_RECONNECTS.handle().increment(1);
+                reconnects.increment(1);
                 for stream in shared.streams.iter() {
                     schedule(&mut due, stream, &COMPARE_AFTER);
                 }
@@ -156,6 +159,9 @@ pub(super) async fn run(shared: Arc<Shared>, mut ups: Ups, mut elections: Subscr
             election = elections.next() => {
                 let Some(election) = election else { return };
                 let name = election.subject.rsplit('.').next().unwrap_or_default();
+                if shared.tier_of(name).is_some() {
+                    leader_changes.increment(1);
+                }
                 if let Some(stream) = shared.streams.by_name(name) {
                     debug!(stream = name, "a leader was elected; comparing heads");
                     schedule(&mut due, stream, &COMPARE_AFTER);

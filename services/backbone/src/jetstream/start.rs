@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 
 use super::direct::{MAX_ANSWERS, Reader};
 use super::history::Coalesced;
+use super::pending::Pending;
 use super::publish::ACK_TIMEOUT;
 use super::repair::{self, ELECTIONS, Repairs};
 use super::streams::Streams;
@@ -20,7 +21,7 @@ use crate::config::{Config, NatsConfig, StartError};
 use crate::kv::{Bucket, Kv, KvError};
 
 /// Key of the cluster's constants.
-const CLUSTER_KEY: &str = "cluster";
+pub(crate) const CLUSTER_KEY: &str = "cluster";
 
 impl JetStream {
     pub(crate) async fn connect(config: &Config, nats: &NatsConfig) -> Result<Self, StartError> {
@@ -67,6 +68,7 @@ impl JetStream {
             read_turns: shards.shards().map(|_| Semaphore::new(config.reads_per_shard)).collect(),
             buckets,
             webhook_queue,
+            pending: Pending::new(),
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(repair::run(Arc::clone(&shared), ups, elections));
@@ -75,7 +77,7 @@ impl JetStream {
 }
 
 /// Writes the cluster's constants if this is its first process, and otherwise compares them.
-async fn check_cluster(meta: &Kv, shards: ShardCount) -> Result<(), StartError> {
+pub(crate) async fn check_cluster(meta: &Kv, shards: ShardCount) -> Result<(), StartError> {
     let unreachable = |error: KvError| StartError::Unreachable(format!("cluster constants: {error}"));
     let ours = ClusterMeta { format: FORMAT, shards: u32::from(shards.get()) };
     match meta.create(CLUSTER_KEY, ours.encode_to_vec().into()).await {

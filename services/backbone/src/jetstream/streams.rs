@@ -49,19 +49,18 @@ impl ShardStream {
 
     /// Notes the life that `info` tells of; whether it is another one than before.
     fn observe(&self, info: &stream::Info) -> bool {
-        let epoch = epoch(&self.name, info);
+        let epoch = epoch(&self.name, info.created.unix_timestamp_nanos());
         let before = self.epoch.swap(epoch.get(), Ordering::AcqRel);
         before != 0 && before != epoch.get()
     }
 }
 
-/// The epoch of a stream: FNV-1a (64 bit) over its name, a zero byte, and the nanosecond it was created, which all
+/// The epoch of a stream: FNV-1a (64 bit) over its name, a zero byte, and the nanosecond it was `created`, which all
 /// nodes see alike and no other life of the stream shares.
-fn epoch(name: &str, info: &stream::Info) -> Epoch {
+pub(crate) fn epoch(name: &str, created: i128) -> Epoch {
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0000_0100_0000_01b3;
-    let created = info.created.unix_timestamp_nanos().to_be_bytes();
-    let bytes = name.bytes().chain([0]).chain(created);
+    let bytes = name.bytes().chain([0]).chain(created.to_be_bytes());
     Epoch::new(bytes.fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME)))
 }
 

@@ -4,7 +4,7 @@ use channels::{AppId, ChannelName, Shard, Tier};
 
 /// A kind of stream: which tier it stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Store {
+pub(crate) enum Store {
     /// Short streams of the recoverable tier.
     Recoverable,
     /// Long streams of the persistent tier.
@@ -13,7 +13,7 @@ pub(super) enum Store {
 
 impl Store {
     /// The store of `tier`; none for the ephemeral one.
-    pub(super) fn of(tier: Tier) -> Option<Self> {
+    pub(crate) fn of(tier: Tier) -> Option<Self> {
         match tier {
             Tier::Ephemeral => None,
             Tier::Recoverable => Some(Self::Recoverable),
@@ -22,7 +22,7 @@ impl Store {
     }
 
     /// First token of stored subjects.
-    pub(super) fn prefix(self) -> &'static str {
+    pub(crate) fn prefix(self) -> &'static str {
         match self {
             Self::Recoverable => "ch",
             Self::Persistent => "cp",
@@ -30,7 +30,7 @@ impl Store {
     }
 
     /// The stream that holds a shard.
-    pub(super) fn stream(self, shard: Shard) -> String {
+    pub(crate) fn stream(self, shard: Shard) -> String {
         match self {
             Self::Recoverable => format!("fanfare-recoverable-{shard}"),
             Self::Persistent => format!("fanfare-persistent-{shard}"),
@@ -39,26 +39,26 @@ impl Store {
 }
 
 /// First token of delivery subjects, whatever the tier.
-pub(super) const DELIVERY_PREFIX: &str = "rt";
+pub(crate) const DELIVERY_PREFIX: &str = "rt";
 
 /// Where one channel's records are stored and delivered.
 #[derive(Clone, Debug)]
-pub(super) struct ChannelSubjects {
-    pub(super) shard: Shard,
+pub(crate) struct ChannelSubjects {
+    pub(crate) shard: Shard,
     /// `{shard}.{app}.{token}`: what follows the prefix.
     tail: String,
 }
 
 impl ChannelSubjects {
-    pub(super) fn new(shard: Shard, app: &AppId, channel: &ChannelName) -> Self {
+    pub(crate) fn new(shard: Shard, app: &AppId, channel: &ChannelName) -> Self {
         Self { shard, tail: format!("{shard}.{app}.{}", channel.token()) }
     }
 
-    pub(super) fn stored(&self, store: Store) -> String {
+    pub(crate) fn stored(&self, store: Store) -> String {
         format!("{}.{}", store.prefix(), self.tail)
     }
 
-    pub(super) fn delivery(&self) -> String {
+    pub(crate) fn delivery(&self) -> String {
         format!("{DELIVERY_PREFIX}.{}", self.tail)
     }
 }

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use clock::sleep_until;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::disk::Store;
 use super::entries::{Entries, Expected, Write};
-use crate::clock::sleep_until;
 use crate::kv::{Entry, KvError, Listing, WatchEvent};
 
 /// One bucket in this process.

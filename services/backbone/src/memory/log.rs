@@ -6,11 +6,11 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use channels::{Epoch, Position, Record};
+use clock::unix_ms;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::inbox::Inbox;
-use crate::clock::unix_ms;
 use crate::history::{Direction, History, HistoryError, HistoryQuery, StoredRecord};
 use crate::publish::{IdempotencyId, Published};
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use channels::AppId;
@@ -97,6 +98,13 @@ impl Queue {
         drop(state);
         self.changed.send_replace(());
         Ok(())
+    }
+
+    pub(crate) fn oldest(&self) -> Option<Duration> {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        state.expire(now);
+        state.events.first_key_value().map(|(_, event)| now - event.pushed)
     }
 
     pub(crate) fn consume(&self) -> Consumer {

@@ -26,14 +26,23 @@ impl Registry {
     /// The app is written without its keys first: a key name is only ever claimed for an app that exists (see
     /// `names`). A process that dies in between leaves an app without keys, which serves nobody.
     pub async fn create(&self, app: App, created_ms: u64) -> Result<RegisteredApp, RegistryError> {
-        self.make(RegisteredApp { app, revoked: Vec::new(), created_ms, revision: 0, made_by: Bytes::new() }).await
+        self.make(RegisteredApp {
+            app,
+            revoked: Vec::new(),
+            created_ms,
+            revision: 0,
+            made_by: Bytes::new(),
+            is_partial: false,
+        })
+        .await
     }
 
     /// Registers `app`, or gives the answer that an earlier call with the same `once` got: the app as it was made then.
     pub async fn create_once(&self, app: App, created_ms: u64, once: &Once) -> Result<RegisteredApp, RegistryError> {
         let mark = Bytes::copy_from_slice(&rand::random::<[u8; 16]>());
         let id = app.id.clone();
-        let plan = RegisteredApp { app, revoked: Vec::new(), created_ms, revision: 0, made_by: mark };
+        let plan =
+            RegisteredApp { app, revoked: Vec::new(), created_ms, revision: 0, made_by: mark, is_partial: false };
         let begun = self.begin_once(once, &id, Plan::App(Box::new(plan))).await?;
         let Plan::App(plan) = &begun.plan else { return Err(RegistryError::IdempotencyReused) };
         let mut planned = (**plan).clone();

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use channels::{AppId, Key, KeyName, PreviousSecret, Secret};
+use clock::millis;
 
 use super::{ATTEMPTS, RegisteredApp, Registry, RegistryError, RevokedKey, pause};
-use crate::clock::millis;
 
 impl Registry {
     /// Adds a key. Of several at once that want the same name, in one app or in several, one succeeds.

@@ -231,8 +231,10 @@ impl Registry {
 
     /// Seals an entry anew, if it is not sealed by the first key; tells whether it was.
     pub(super) async fn reseal_remembered(&self, entry: &Entry) -> Result<bool, RegistryError> {
-        let Ok(Remembered { sealed_request, .. }) = Remembered::decode(entry.value.clone()) else { return Ok(false) };
-        if !self.keys.needs_reseal(&sealed_request) {
+        let Ok(Remembered { version, sealed_request, .. }) = Remembered::decode(entry.value.clone()) else {
+            return Ok(false);
+        };
+        if version != VERSION || !self.keys.needs_reseal(&sealed_request) {
             return Ok(false);
         }
         let context = Context::new(REQUEST, &[&entry.key]);

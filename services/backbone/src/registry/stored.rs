@@ -38,6 +38,9 @@ pub enum Unreadable {
     /// Written by a version of Fanfare that this one does not know.
     #[error("it is stored in format {0} and this process knows only those up to {VERSION}; a newer fanfare wrote it")]
     Format(u32),
+    /// It holds more than this version knows, which would be lost if it were written back.
+    #[error("a newer fanfare has given it settings that this one does not know; change it through that one")]
+    MoreThanKnown,
     /// Not protobuf.
     #[error("it is damaged")]
     Malformed(#[from] prost::DecodeError),
@@ -143,7 +146,7 @@ pub(super) fn encode(app: &RegisteredApp, keys: &ClusterKeys) -> Bytes {
 
 /// What is stored for `app`.
 pub(super) fn form(app: &RegisteredApp, keys: &ClusterKeys) -> StoredApp {
-    let RegisteredApp { app, revoked, created_ms, revision: _, made_by } = app;
+    let RegisteredApp { app, revoked, created_ms, revision: _, made_by, is_partial: _ } = app;
     let seal = Seal::new(keys, &app.id);
     let mut stored_keys: Vec<_> = app.keys.iter().map(|of| key(of, &seal)).collect();
     stored_keys.extend(revoked.iter().map(keys::revoked));
@@ -166,7 +169,10 @@ pub(super) fn form(app: &RegisteredApp, keys: &ClusterKeys) -> StoredApp {
 
 /// Reads what is stored for the app `id` at `revision`.
 pub(super) fn decode(id: &AppId, value: &[u8], revision: u64, keys: &ClusterKeys) -> Result<RegisteredApp, Unreadable> {
-    read(id, StoredApp::decode(value)?, revision, keys)
+    let stored = StoredApp::decode(value)?;
+    // Fields that are not known are passed over.
+    let is_partial = stored.encoded_len() < value.len();
+    Ok(RegisteredApp { is_partial, ..read(id, stored, revision, keys)? })
 }
 
 /// Reads `stored`, which is to be the app `id`.
@@ -209,7 +215,8 @@ pub(super) fn read(
         namespaces: Namespaces::new(rules)?,
         webhooks: webhooks::read(stored.webhooks, &seal)?,
     };
-    Ok(RegisteredApp { app, revoked, created_ms: stored.created_ms, revision, made_by: stored.made_by })
+    let (created_ms, made_by) = (stored.created_ms, stored.made_by);
+    Ok(RegisteredApp { app, revoked, created_ms, revision, made_by, is_partial: false })
 }
 
 fn check_version(version: u32) -> Result<(), Unreadable> {

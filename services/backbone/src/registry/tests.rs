@@ -63,7 +63,7 @@ fn app(app: &str, keys: &[&str]) -> App {
 }
 
 fn registered(app: App, revoked: Vec<RevokedKey>) -> RegisteredApp {
-    RegisteredApp { app, revoked, created_ms: 0, revision: 1, made_by: Bytes::new() }
+    RegisteredApp { app, revoked, created_ms: 0, revision: 1, made_by: Bytes::new(), is_partial: false }
 }
 
 fn webhook(id: &str) -> Webhook {

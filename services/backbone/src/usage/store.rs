@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use channels::AppId;
+use clock::millis;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use metering::usage::{AppMinute, Counts, Interval, Period, Slots, fold};
 use prost::Message as _;
@@ -16,7 +17,6 @@ use proto::backbone as wire;
 
 use super::{RAW, RawKey, VERSION, counts_from_wire, counts_to_wire, decode_rows};
 use crate::Backbone;
-use crate::clock::millis;
 use crate::kv::{Bucket, Entry, Kv, KvError};
 
 /// Rows that are written at the same time.
@@ -133,11 +133,11 @@ impl UsageStore {
     ) -> Result<BTreeMap<(AppId, Period), BTreeMap<u8, Counts>>, KvError> {
         let set = |((app, row), set): ((AppId, Period), BTreeMap<u8, Counts>)| async move {
             let total = self.set(slots, &app, row, &set).await?;
-            Ok::<_, KvError>((app, row, total))
+            Ok::<_, KvError>(total.map(|total| (app, row, total)))
         };
         let totals: Vec<_> = stream::iter(rows).map(set).buffer_unordered(CONCURRENCY).try_collect().await?;
         let mut above: BTreeMap<(AppId, Period), BTreeMap<u8, Counts>> = BTreeMap::new();
-        for (app, row, total) in totals {
+        for (app, row, total) in totals.into_iter().flatten() {
             if let Some(outer) = row.outer() {
                 above.entry((app, outer)).or_default().insert(row.slot(), total);
             }
@@ -145,32 +145,33 @@ impl UsageStore {
         Ok(above)
     }
 
-    /// Sets slots of one row, and gives its total.
+    /// Sets slots of one row, and gives its total; nothing of a row that a later version has written.
     async fn set(
         &self,
         slots: Interval,
         app: &AppId,
         row: Period,
         set: &BTreeMap<u8, Counts>,
-    ) -> Result<Counts, KvError> {
+    ) -> Result<Option<Counts>, KvError> {
         let key = row_key(slots, app, row);
         let ttl = self.kept.of_row(slots);
         loop {
             let found = self.kv.get(&key).await?;
-            // A row of a later version is not to be spoilt.
-            let Some(mut row) = found.as_ref().map_or(Some(Slots::default()), decode) else {
-                return Ok(Counts::default());
+            // A row of a later version, or with counts that only that one knows, is not to be spoilt.
+            let whole = |entry: &Entry| decode(entry).filter(|row| encode(row).len() >= entry.value.len());
+            let Some(mut row) = found.as_ref().map_or(Some(Slots::default()), whole) else {
+                return Ok(None);
             };
             let changed = set.iter().filter(|(slot, counts)| row.set(**slot, (*counts).clone())).count() > 0;
             if !changed {
-                return Ok(row.total());
+                return Ok(Some(row.total()));
             }
             let written = match found {
                 Some(Entry { revision, .. }) => self.kv.update_expiring(&key, encode(&row), revision, ttl).await,
                 None => self.kv.create_expiring(&key, encode(&row), ttl).await,
             };
             match written {
-                Ok(_) => return Ok(row.total()),
+                Ok(_) => return Ok(Some(row.total())),
                 // Another one folds, too.
                 Err(KvError::Conflict | KvError::Exists) => {}
                 Err(error @ (KvError::InvalidKey | KvError::Unavailable(_))) => return Err(error),
@@ -313,7 +314,7 @@ fn row_key(slots: Interval, app: &AppId, row: Period) -> String {
 
 /// Until when what is stored under `key` is kept, milliseconds since the Unix epoch; `None` for ever.
 pub(crate) fn kept_until_ms(key: &str, kept: Kept) -> Option<u64> {
-    let after = |end_ms: u64, kept: Duration| end_ms + u64::try_from(kept.as_millis()).unwrap_or(u64::MAX - end_ms);
+    let after = |end_ms: u64, kept: Duration| end_ms.saturating_add(millis(kept));
     if let Some(raw) = RawKey::parse(key) {
         return Some(after(Period::minute(raw.minute).end_ms(), super::RAW_TTL));
     }

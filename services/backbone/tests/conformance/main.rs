@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::large_futures, reason = "a test says unwrap, and its size is no matter")]
 
+#[path = "../connect/mod.rs"]
+mod connect;
 mod delivery;
 mod history;
 mod kv;

@@ -1,6 +1,6 @@
 //! The queue of webhook events. There is one for all cases, so each begins by emptying it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backbone::{Consumer, IdempotencyId, Item, Queue, QueueError};
 use bytes::Bytes;
@@ -14,6 +14,7 @@ pub async fn cases(nodes: &Nodes) {
     a_taker_gets_everything_that_is_not_acknowledged(nodes).await;
     takers_come_and_go_while_events_do(nodes).await;
     a_full_queue_refuses_what_comes(nodes).await;
+    the_oldest_is_the_first_that_is_not_acknowledged(nodes).await;
 }
 
 fn id(text: &str) -> IdempotencyId {
@@ -163,4 +164,27 @@ async fn a_full_queue_refuses_what_comes(nodes: &Nodes) {
     }
     let huge = Bytes::from(vec![b'x'; 2 << 20]);
     assert!(matches!(queue.push(&app, &id("huge"), huge).await, Err(QueueError::TooLarge)));
+}
+
+async fn the_oldest_is_the_first_that_is_not_acknowledged(nodes: &Nodes) {
+    let (a, b) = (nodes.a.webhook_queue(), nodes.b.webhook_queue());
+    let mut consumer = emptied(&a).await;
+    testkit::eventually("an empty queue", || async { b.oldest().await.ok()?.is_none().then_some(()) }).await;
+    let begun = Instant::now();
+    push(&a, "old").await;
+    let pushed = Instant::now();
+    let first = next(&mut consumer).await;
+    testkit::eventually("time to pass", || async { (pushed.elapsed() > Duration::from_millis(300)).then_some(()) })
+        .await;
+    push(&a, "young").await;
+    let age = b.oldest().await.unwrap().expect("one was taken out, and none acknowledged");
+    assert!(age >= Duration::from_millis(300) && age <= begun.elapsed(), "{age:?}");
+    first.ack().await.unwrap();
+    // What was acknowledged is removed a little later.
+    testkit::eventually("the young one to be the oldest", || async {
+        b.oldest().await.ok().flatten().filter(|age| *age < pushed.elapsed() - Duration::from_millis(250))
+    })
+    .await;
+    next(&mut consumer).await.ack().await.unwrap();
+    testkit::eventually("an empty queue", || async { b.oldest().await.ok()?.is_none().then_some(()) }).await;
 }

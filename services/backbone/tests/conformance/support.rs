@@ -3,9 +3,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use backbone::{Attachment, Backbone, Config, Delivery, NatsConfig, Publish, Published, StartError};
+use backbone::{Attachment, Backbone, Config, Delivery, Publish, Published};
 use channels::{AppId, ChannelName, Message, Position, Record, RecordKind, Tier};
-use testkit::{eventually, within};
+use testkit::within;
+
+pub use crate::connect::connect;
 
 /// Messages buffered for an attachment: few, so that a test can make one fall behind.
 pub const BUFFER: usize = 32;
@@ -18,19 +20,6 @@ pub struct Nodes {
 
 pub fn config(replicas: usize) -> Config {
     Config { shards: 4, replicas, attach_buffer: BUFFER, webhook_queue_bytes: 128 << 10, ..Config::default() }
-}
-
-/// Connects, waiting for a cluster that is still forming.
-pub async fn connect(config: &Config, urls: Vec<String>) -> Backbone {
-    let nats = NatsConfig { urls, ..NatsConfig::default() };
-    eventually("the backbone to start", || async {
-        match Backbone::connect(config, &nats).await {
-            Ok(backbone) => Some(backbone),
-            Err(StartError::Unreachable(_)) => None,
-            Err(StartError::Refused(sentence)) => panic!("refused: {sentence}"),
-        }
-    })
-    .await
 }
 
 /// An app nobody else uses.
@@ -51,6 +40,7 @@ pub fn record(text: &str) -> Record {
         client: None,
         timestamp_ms: 1,
         messages: vec![Message::text("event", text.to_owned())],
+        traceparent: None,
     }
 }
 

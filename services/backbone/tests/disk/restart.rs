@@ -157,6 +157,7 @@ async fn channels_begin_anew_under_another_epoch() {
             client: None,
             timestamp_ms: 1,
             messages: vec![Message::text("event", "text".to_owned())],
+            traceparent: None,
         };
         let (app, channel, tier) = (app.clone(), channel.clone(), Tier::Recoverable);
         async move {

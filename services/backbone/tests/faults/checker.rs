@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use backbone::{Attachment, Backbone, Config, Delivery, HistoryQuery, NatsConfig, Publish, PublishError, StartError};
+use backbone::{Attachment, Backbone, Config, Delivery, HistoryQuery, Publish, PublishError};
 use channels::{AppId, ChannelName, Message, Position, Record, RecordKind, Tier};
 use testkit::{NatsCluster, eventually, within};
 use tokio::task::JoinSet;
+
+pub use crate::connect::connect;
 
 /// One shard, so that the server that is killed leads all channels; and a history that forgets nothing.
 pub fn config() -> Config {
@@ -26,18 +28,6 @@ pub fn config() -> Config {
 
 /// The stream of the only shard.
 pub const STREAM: &str = "fanfare-recoverable-0";
-
-pub async fn connect(config: &Config, urls: Vec<String>) -> Backbone {
-    let nats = NatsConfig { urls, ..NatsConfig::default() };
-    eventually("the backbone to start", || async {
-        match Backbone::connect(config, &nats).await {
-            Ok(backbone) => Some(backbone),
-            Err(StartError::Unreachable(_)) => None,
-            Err(StartError::Refused(sentence)) => panic!("refused: {sentence}"),
-        }
-    })
-    .await
-}
 
 /// A handle through each server of the cluster.
 pub async fn connect_each(config: &Config, cluster: &NatsCluster) -> Vec<Backbone> {
@@ -64,6 +54,7 @@ pub fn publish(name: &ChannelName, text: String) -> Publish {
         client: None,
         timestamp_ms: 1,
         messages: vec![Message::text("n", text)],
+        traceparent: None,
     };
     Publish { app: app(), channel: name.clone(), tier: Tier::Recoverable, record, idempotency: None }
 }

@@ -7,6 +7,8 @@
 #![allow(clippy::unwrap_used, clippy::large_futures, reason = "a test says unwrap, and its size is no matter")]
 
 mod checker;
+#[path = "../connect/mod.rs"]
+mod connect;
 mod crashes;
 mod queue;
 mod silence;

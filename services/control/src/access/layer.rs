@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use backbone::access::{AccessTokens, Role, Scope};
 use backbone::sealing::ClusterKeys;
+use clock::unix_ms;
 use futures_util::future::BoxFuture;
 use tonic::body::Body;
 use tonic::codegen::http::{Extensions, HeaderMap, Request, Response, header};
@@ -17,8 +18,8 @@ use tower_service::Service;
 
 use super::rules::{self, Level};
 use super::{Caller, Grant, certificate};
+use crate::AdminToken;
 use crate::status::{explained, refusal, unavailable};
-use crate::{AdminToken, now_ms};
 
 /// Paths of our own API begin so.
 const OURS: &str = "/fanfare.control.v1.";
@@ -152,7 +153,7 @@ impl Doors {
             let is_node = self.keys.is_node_token(token);
             return if is_node { Ok((Grant::Node, "node".to_owned())) } else { Err(wrong()) };
         }
-        match self.tokens.verify(token, now_ms()) {
+        match self.tokens.verify(token, unix_ms()) {
             Some(identity) => Ok((Grant::Scope(identity.scope), format!("token:{} {}", identity.id, identity.name))),
             None if self.tokens.is_ready() => Err(wrong()),
             None => Err(unavailable("this replica has not read the tokens yet")),

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use backbone::audit::{AuditEntry, AuditId, AuditLog, AuditQuery, Outcome};
+use clock::unix_ms;
 use proto::control as wire;
 use tonic::{Request, Response, Status};
 
 use crate::access::{Caller, Guarded};
 use crate::apps::page_size;
 use crate::mistakes::Mistakes;
-use crate::now_ms;
 use crate::status::{invalid, within};
 
 /// Answers calls about the audit log.
@@ -69,7 +69,7 @@ impl wire::audit_service_server::AuditService for Audit {
             most,
         };
         let query = mistakes.unless_any(Some(query)).map_err(invalid)?;
-        let page = within(self.patience, self.log.open(&sight).list(&query, now_ms())).await?;
+        let page = within(self.patience, self.log.open(&sight).list(&query, unix_ms())).await?;
         let next_page_token = page.next.map(|id| id.as_str().to_owned()).unwrap_or_default();
         let entries = page.entries.into_iter().map(show).collect();
         Ok(Response::new(wire::ListAuditResponse { entries, next_page_token }))

@@ -8,6 +8,7 @@ use std::time::Duration;
 use backbone::{Bucket, KvError};
 use bytes::Bytes;
 use channels::AppId;
+use clock::unix_ms;
 use futures_util::{StreamExt as _, stream};
 use metering::Expiries;
 use prost::Message as _;
@@ -15,7 +16,6 @@ use proto::backbone as wire;
 use tokio::time::{sleep, timeout};
 
 use super::Link;
-use crate::now_ms;
 
 /// Format of the values.
 const VERSION: u32 = 1;
@@ -112,7 +112,7 @@ impl Link {
 /// Until the last of it has expired.
 fn lifetime(stored: &Expiries) -> Duration {
     let last = stored.iter().last().map_or(0, |(minute, _)| minute.saturating_mul(60));
-    Duration::from_secs(last.saturating_sub(now_ms() / 1000)) + SLACK
+    Duration::from_secs(last.saturating_sub(unix_ms() / 1000)) + SLACK
 }
 
 fn encode(stored: &Expiries) -> Bytes {
@@ -127,11 +127,22 @@ fn decode(value: Bytes) -> Option<Expiries> {
 
 #[cfg(test)]
 mod tests {
+    use metering::usage::Period;
+    use testkit::Formats;
+
     use super::*;
 
+    /// Also what callers get as the place of a page, where that is not an id.
     #[test]
-    fn stored_bytes_round_trip() {
+    fn what_releases_wrote_is_read_and_still_written() {
+        let mut formats = Formats::of(env!("CARGO_MANIFEST_DIR"), env!("CARGO_PKG_VERSION"));
         let stored: Expiries = [(29_000_000, 5), (29_000_007, 1 << 40)].into_iter().collect();
-        assert_eq!(decode(encode(&stored)), Some(stored));
+        formats.message("stored_history", &stored, || encode(&stored), |old| decode(Bytes::copy_from_slice(old)));
+        for text in ["2026-11-22:14:05", "2026-11-22:14", "2026-11-22", "2026-11"] {
+            let period: Period = text.parse().unwrap();
+            let read = |old: &[u8]| std::str::from_utf8(old).ok()?.parse().ok();
+            formats.whole(&format!("period.{text}"), &period, || period.to_string(), read, &[b"2026-11-22:14:05:59"]);
+        }
+        formats.check();
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use backbone::members::Members;
+use clock::{millis, unix_ms};
 use metering::{LiveNode, NodeId, SILENT_AFTER};
 use parking_lot::RwLock;
 use proto::control as wire;
@@ -16,7 +17,6 @@ use tokio::sync::{mpsc, watch};
 
 use super::node::{Node, Unreached};
 use super::tails::Tails;
-use crate::now_ms;
 
 const EDGE: &str = "edge";
 const WORKER: &str = "worker";
@@ -163,7 +163,7 @@ impl Nodes {
 
     /// What an app uses at this moment, over all nodes that report. `history_bytes` is for the caller to fill in.
     pub(super) fn live_usage(&self, app: &str) -> LiveUsage {
-        let mut usage = LiveUsage { time_ms: now_ms(), ..LiveUsage::default() };
+        let mut usage = LiveUsage { time_ms: unix_ms(), ..LiveUsage::default() };
         for node in self.attached() {
             usage.nodes += u32::from(node.age() < SILENT_AFTER);
             let Some((said, _, interval)) = node.app(app).filter(|(_, age, _)| *age < SILENT_AFTER) else { continue };
@@ -220,6 +220,6 @@ fn describe(node: &Node, leader: Option<&str>) -> wire::Node {
         state: state.into(),
         leader: leader == Some(hello.id.as_str()),
         load: Some(glance.load),
-        age_ms: u64::try_from(glance.age.as_millis()).unwrap_or(u64::MAX),
+        age_ms: millis(glance.age),
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use channels::AppId;
+use clock::unix_ms;
 use metering::{NodeId, Share};
 use proto::control::LiveUsage;
 use proto::control::node_message::Report;
@@ -14,7 +15,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::node::{Node, Unreached};
 use super::{Link, wire};
-use crate::now_ms;
 
 /// How often quotas are divided.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -61,7 +61,7 @@ impl Link {
             }
             match self.term() {
                 Some(_) => self.tell_shares(),
-                None => self.shared.sharing.lock().forget_idle(Instant::now().into_std(), now_ms()),
+                None => self.shared.sharing.lock().forget_idle(Instant::now().into_std(), unix_ms()),
             }
             sleep(SOONEST).await;
         }
@@ -70,7 +70,7 @@ impl Link {
     fn tell_shares(&self) {
         let live = self.nodes().live();
         let quota = |app: &AppId| self.shared.apps.get(app).map(|app| app.quota.clone());
-        let shares = self.shared.sharing.lock().divide(&live, quota, Instant::now().into_std(), now_ms());
+        let shares = self.shared.sharing.lock().divide(&live, quota, Instant::now().into_std(), unix_ms());
         // However long that took: not a share from a replica that may have been replaced.
         let Some(term) = self.term() else { return };
         let nodes: HashMap<NodeId, Arc<Node>> =

@@ -5,10 +5,10 @@ use std::fmt;
 use backbone::audit::{AuditLog, NewAudit, Outcome};
 use backbone::registry::{RegisteredApp, Registry, RegistryError};
 use channels::{App, AppId, Key, KeyName};
+use clock::unix_ms;
 use tonic::Code;
 
 use super::Seed;
-use crate::now_ms;
 use crate::status::name;
 
 /// Who seeds, and what it does, in the audit log.
@@ -69,7 +69,7 @@ impl Seed {
                 // Without its keys, which are then added one by one as to an app that was there: so it does not matter
                 // which of several processes creates what.
                 let bare = App { keys: Vec::new(), ..app.clone() };
-                let create = registry.create(bare, now_ms());
+                let create = registry.create(bare, unix_ms());
                 match recorded(log, &app.id, format!("app {}", app.id), create).await {
                     Ok(_) => applied.apps += 1,
                     Err(RegistryError::AppExists(_)) => {}
@@ -80,7 +80,7 @@ impl Seed {
                 if found.as_ref().is_some_and(|found| has_key(found, &key.name)) {
                     continue;
                 }
-                let add = registry.add_key(&app.id, Key { created_ms: now_ms(), ..key.clone() });
+                let add = registry.add_key(&app.id, Key { created_ms: unix_ms(), ..key.clone() });
                 match recorded(log, &app.id, format!("key {}", key.name), add).await {
                     Ok(_) => applied.keys += 1,
                     Err(RegistryError::KeyTaken { owner, .. }) if owner == app.id => {}
@@ -109,7 +109,7 @@ async fn recorded(
 ) -> Result<RegisteredApp, RegistryError> {
     let (actor, method) = (ACTOR.to_owned(), ACTOR.to_owned());
     let entry = NewAudit { actor, method, app: Some(app.clone()), target, ..NewAudit::default() };
-    let begun = log.begin(entry, now_ms()).await?;
+    let begun = log.begin(entry, unix_ms()).await?;
     let result = work.await;
     let (outcome, revision) = match &result {
         Ok(app) => (Outcome::Done, app.revision),

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use backbone::KvError;
 use backbone::usage::UsageStore;
+use clock::{millis, unix_ms};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::link::Link;
-use crate::now_ms;
 
 /// How long after its end a minute is folded: a node writes every ten seconds, and its clock may be a minute behind.
 const SETTLED: Duration = Duration::from_secs(2 * 60 + 30);
@@ -60,9 +60,8 @@ impl Folding {
     }
 
     async fn fold(&mut self) -> Result<(), KvError> {
-        let now_ms = now_ms();
-        let minutes_before =
-            |age: Duration| now_ms.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)) / 60_000;
+        let now_ms = unix_ms();
+        let minutes_before = |age: Duration| now_ms.saturating_sub(millis(age)) / 60_000;
         let (now, settled, forgotten) = (now_ms / 60_000, minutes_before(SETTLED), minutes_before(RAW_KEPT));
         let raw = self.store.minutes().await?;
         self.folded.retain(|minute, _| raw.contains_key(minute));

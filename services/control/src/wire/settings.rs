@@ -6,6 +6,7 @@ use channels::{
     App, DEFAULT_RETENTION, Limits, Namespace, Namespaces, OriginPattern, PusherSettings, Quota, SlowConsumers, Tier,
     Webhook, WebhookEvents,
 };
+use clock::millis;
 use proto::control as wire;
 
 use crate::check;
@@ -93,10 +94,6 @@ fn webhook(webhook: &Webhook) -> wire::Webhook {
         batch_ms: webhook.batch.map_or(0, millis),
         headers: webhook.headers.iter().map(|(name, _)| (name.clone(), String::new())).collect(),
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Every limit that holds, default or chosen.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use control::{Config, Tls};
+use control::Config;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Bytes;
 use hyper::client::conn::{http1, http2};
@@ -103,7 +103,11 @@ impl Authority {
 
     async fn plane(&self) -> Plane {
         let file = |name| self.dir.path().join(name);
-        let tls = Tls { cert_file: file("cert.pem"), key_file: file("key.pem"), client_ca_file: Some(file("ca.pem")) };
+        let tls = certificate::Files {
+            cert_file: file("cert.pem"),
+            key_file: file("key.pem"),
+            client_ca_file: Some(file("ca.pem")),
+        };
         Plane::start_with(Config { tls: Some(tls), ..config() }, &memory()).await
     }
 

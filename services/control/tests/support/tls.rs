@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use control::Tls;
+use certificate::Files;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     SanType,
@@ -29,7 +29,7 @@ impl Authority {
     }
 
     /// Files for a server that takes client certificates of this authority.
-    pub(crate) fn server(&self) -> Tls {
+    pub(crate) fn server(&self) -> Files {
         let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         let key = KeyPair::generate().unwrap();
         let file = |name: &str, text: &str| {
@@ -37,7 +37,7 @@ impl Authority {
             std::fs::write(&file, text).unwrap();
             file
         };
-        Tls {
+        Files {
             cert_file: file("cert.pem", &params.signed_by(&key, &self.issuer).unwrap().pem()),
             key_file: file("key.pem", &key.serialize_pem()),
             client_ca_file: Some(file("ca.pem", &self.pem)),

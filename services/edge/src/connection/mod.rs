@@ -11,13 +11,13 @@ mod socket;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use channels::{ConnectionId, Record};
 use proto::control::TailKind;
 use telemetry::Counter;
 
-use crate::clock;
 use crate::connections::{Admission, Client, Peer};
 use crate::metrics::{Metrics, OfProtocol};
 use crate::queue::{Ending, Frame, Written};
@@ -51,7 +51,7 @@ impl Core {
         admission.establish(&peer);
         // The app may have changed after it was looked at and before this connection could be told.
         peer.queue.recheck();
-        if shared.draining.is_cancelled() {
+        if shared.closing.is_cancelled() {
             peer.queue.end(Ending::Draining);
         }
         let core = Self { shared, peer, _admission: admission };
@@ -100,12 +100,26 @@ impl Core {
         self.of_protocol().sent(written);
     }
 
+    /// Counts that its client did not part in time, so that it is cut.
+    pub(crate) fn count_forced(&self) {
+        self.shared.forced.fetch_add(1, Ordering::Relaxed);
+        self.shared.metrics.forced_closes.increment(1);
+    }
+
     /// Counts its end, with `code` if there was one, for this `reason`.
     pub(crate) fn count_out(&self, code: Option<u32>, reason: &str) {
-        let of_protocol = self.of_protocol();
-        of_protocol.connections(self.peer.client.transport).decrement(1);
-        of_protocol.closed(code).increment(1);
+        self.of_protocol().closed(code).increment(1);
+        let (app, connection) = (&self.peer.app, self.peer.id.as_str());
+        tracing::debug!(%app, connection, code, "a connection ended");
+        self.shared.metrics.send_queue_peak.record(f64::from(self.peer.queue.peak()));
         self.tell(Told { kind: TailKind::Closed, code: code.unwrap_or_default(), reason, ..self.told() });
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        // However it ended, a panic included.
+        self.of_protocol().connections(self.peer.client.transport).decrement(1);
     }
 }
 

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 use telemetry::Counter;
@@ -103,7 +102,7 @@ impl Socket {
             let done = |frame: &Frame| measure(&shared.metrics, frame);
             let parted = farewell(socket, readable, done);
             if tokio::time::timeout(shared.config.close_timeout, parted).await.is_err() {
-                shared.forced.fetch_add(1, Ordering::Relaxed);
+                core.count_forced();
             }
             core.count(socket.take_written());
         }

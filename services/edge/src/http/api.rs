@@ -18,10 +18,10 @@ use proto::control::TailKind;
 use pusher::api::{self, Action, ApiError, Authenticated, Cached, ChannelQuery, ChannelsQuery, Route};
 
 use super::{Reply, history, publish, reply};
-use crate::clock;
 use crate::metrics::PublishResult;
 use crate::server::Shared;
 use crate::tail::Told;
+use crate::trace;
 
 /// A larger body is not looked at while its app may publish nothing at all. A smaller one costs little more than its
 /// signature, and from it can be told when its request will pass.
@@ -95,12 +95,15 @@ pub(super) async fn answer(shared: &Shared, request: Request<Incoming>) -> Reply
     if let Err(error) = signed.check_body(&body) {
         return refuse(&error);
     }
+    let mut span =
+        if publishes { trace::publish("http", &app.id, trace::traceparent(&head.headers), begun) } else { None };
+    let traced = span.as_deref_mut();
     let answered = match &route.action {
-        Action::Events => publish::event(shared, &signed, &body, begun).await,
+        Action::Events => publish::event(shared, &signed, &body, begun, traced).await,
         // The rarer ones are boxed: hyper moves the whole answer for each request.
-        Action::BatchEvents => Box::pin(publish::batch(shared, &signed, &body, begun)).await,
+        Action::BatchEvents => Box::pin(publish::batch(shared, &signed, &body, begun, traced)).await,
         Action::ChannelEvent { channel } => {
-            Box::pin(publish::channel_event(shared, &signed, channel, &body, begun)).await
+            Box::pin(publish::channel_event(shared, &signed, channel, &body, begun, traced)).await
         }
         Action::History { channel } => Box::pin(history::answer(shared, &signed, channel)).await,
         Action::Channels => channels(shared, &signed),
@@ -108,7 +111,7 @@ pub(super) async fn answer(shared: &Shared, request: Request<Incoming>) -> Reply
         Action::Users { channel } => Box::pin(users(shared, &signed, channel)).await,
         Action::Terminate { user } => Box::pin(terminate(shared, &signed, user)).await,
     };
-    answered.unwrap_or_else(|error| {
+    let reply = answered.unwrap_or_else(|error| {
         if let Some(quota) = error.quota() {
             shared.metrics.over_quota(quota);
             if quota == QuotaKind::MessageSize {
@@ -116,7 +119,9 @@ pub(super) async fn answer(shared: &Shared, request: Request<Incoming>) -> Reply
             }
         }
         refuse(&error)
-    })
+    });
+    trace::answered(span, reply.status().as_u16());
+    reply
 }
 
 /// Whether the app may publish anything at all at this moment. An app that hammers at its limit is to cost as little as

@@ -35,8 +35,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::body::Body;
 use self::woken::Woken;
+use crate::admission::{Entry, Guest, Origin};
 use crate::connection::Visitor;
-use crate::metrics::Refusal;
 use crate::server::Shared;
 use crate::stream::Stream;
 pub(crate) use upgrade::Upgrade;
@@ -52,7 +52,7 @@ type Reply = Response<Full<bytes::Bytes>>;
 pub(crate) struct Socket {
     /// When it was accepted.
     accepted: Instant,
-    /// Where it comes from: the client, or a proxy in front.
+    /// Where it comes from: the client, or a proxy that passes requests on.
     address: SocketAddr,
     place: Arc<Place>,
 }
@@ -61,14 +61,27 @@ pub(crate) struct Socket {
 struct Place {
     /// Among the node's sockets, given back when request and connection are done with it.
     _permit: OwnedSemaphorePermit,
+    /// Among those of its address, which a connection may keep for longer.
+    guest: Option<Arc<Guest>>,
+    /// Among the handshakes, until the first request.
+    handshake: Mutex<Option<OwnedSemaphorePermit>>,
     /// What the socket becomes when its last request has been answered.
     upgrade: Mutex<Option<Box<Upgrade>>>,
 }
 
 impl Socket {
-    pub(crate) fn new(accepted: Instant, address: SocketAddr, permit: OwnedSemaphorePermit) -> Self {
-        let place = Place { _permit: permit, upgrade: Mutex::default() };
+    /// One of a client at `address` that got in.
+    pub(crate) fn new(accepted: Instant, address: SocketAddr, entry: Entry) -> Self {
+        let Entry { handshake, place, guest } = entry;
+        let handshake = Mutex::new(Some(handshake));
+        let guest = guest.map(Arc::new);
+        let place = Place { _permit: place, guest, handshake, upgrade: Mutex::default() };
         Self { accepted, address, place: Arc::new(place) }
+    }
+
+    /// Notes that its client has sent a request.
+    fn has_asked(&self) {
+        self.place.handshake.lock().take();
     }
 
     /// What it has become, if that is a WebSocket.
@@ -83,13 +96,25 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: Stream, socket: Socket) {
     let asked = CancellationToken::new();
     // For an answer whose client does not read.
     let cut = CancellationToken::new();
+    // Cancelled by an answer that is a stream: what its client asks for behind it is for another node.
+    let streams = CancellationToken::new();
     let accepted = socket.accepted;
     let service = {
-        let (shared, asked, cut) = (Arc::clone(&shared), asked.clone(), cut.clone());
+        let (shared, socket, asked, cut) = (Arc::clone(&shared), socket.clone(), asked.clone(), cut.clone());
+        let streams = streams.clone();
         service_fn(move |request| {
-            asked.cancel();
-            let (shared, socket, cut) = (Arc::clone(&shared), socket.clone(), cut.clone());
-            async move { Ok::<_, Infallible>(answer(shared, socket, cut, request).await) }
+            if !asked.is_cancelled() {
+                asked.cancel();
+                socket.has_asked();
+            }
+            let (shared, socket, cut, streams) = (Arc::clone(&shared), socket.clone(), cut.clone(), streams.clone());
+            async move {
+                let reply = answer(shared, socket, cut, request).await;
+                if !matches!(reply.body(), Body::Whole(_)) {
+                    streams.cancel();
+                }
+                Ok::<_, Infallible>(reply)
+            }
         })
     };
     let config = &shared.config;
@@ -101,20 +126,29 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: Stream, socket: Socket) {
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = Woken::new(connection);
-    // A socket that has just come gets an answer before it is closed.
+    // A socket that has just come gets an answer before it is closed. Answers in a drain tell clients to close; a socket
+    // that waits for its next request is closed last of all, lest it be when that request is on its way.
     let last_answer = pin!(async {
         asked.cancelled().await;
-        shared.draining.cancelled().await;
+        let streaming = async {
+            streams.cancelled().await;
+            shared.closing.cancelled().await;
+        };
+        tokio::select! {
+            () = streaming => {}
+            () = shared.closed.cancelled() => {}
+        }
     });
     let no_request = async {
-        tokio::time::sleep_until((accepted + config.handshake_timeout).into()).await;
+        let late = shared.gate.too_late(accepted).await;
         if asked.is_cancelled() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
+        late
     };
     let end = pin!(async {
         tokio::select! {
-            () = no_request => shared.metrics.refuse(Refusal::HandshakeTimeout),
+            late = no_request => shared.metrics.refuse(late),
             () = cut.cancelled() => {}
             () = shared.kill.cancelled() => {}
         }
@@ -174,7 +208,8 @@ fn visitor(shared: &Shared, socket: &Socket, headers: &HeaderMap) -> Visitor {
     let first = text("x-forwarded-proto").and_then(|protos| protos.split(',').next());
     let forwarded = first.is_some_and(|proto| proto.trim().eq_ignore_ascii_case("https"));
     let (origin, secure) = (text("origin").map(str::to_owned), forwarded || shared.is_tls());
-    Visitor { origin, secure, address: socket.address }
+    let Origin { address, counts } = shared.gate.origin(socket.address, headers);
+    Visitor { origin, secure, address, counts, guest: socket.place.guest.clone() }
 }
 
 async fn answer(

@@ -11,13 +11,14 @@ use futures_util::future::join_all;
 use hyper::StatusCode;
 use metering::AppMeter;
 use pusher::api::{self, ApiError, Authenticated, Event};
+use telemetry::trace::Span;
 
 use super::{Reply, reply};
-use crate::clock;
 use crate::connection::data_bytes;
 use crate::metrics::PublishResult;
 use crate::server::Shared;
 use crate::tail::Told;
+use crate::trace;
 
 /// Data that several events of a batch have together at most to be stored as one record: a quarter of what the
 /// backbone takes by default, and more than a batch holds by default.
@@ -29,11 +30,12 @@ pub(super) async fn event(
     signed: &Authenticated<'_>,
     body: &[u8],
     begun: Instant,
+    span: Option<&mut Span>,
 ) -> Result<Reply, ApiError> {
     let event = api::parse_event(body, signed)?;
     let admitted = admit(shared, signed, std::slice::from_ref(&event))?;
     let counts = |channel: &ChannelName| shared.occupancy.counts(&signed.app.id, channel);
-    Ok(match publish(shared, admitted, begun).await {
+    Ok(match publish(shared, admitted, begun, span).await {
         Ok(()) => reply::ok(api::event_answer(&event, counts)),
         Err(error) => reply::refusal(&error),
     })
@@ -45,11 +47,12 @@ pub(super) async fn batch(
     signed: &Authenticated<'_>,
     body: &[u8],
     begun: Instant,
+    span: Option<&mut Span>,
 ) -> Result<Reply, ApiError> {
     let events = api::parse_batch(body, signed)?;
     let admitted = admit(shared, signed, &events)?;
     let counts = |channel: &ChannelName| shared.occupancy.counts(&signed.app.id, channel);
-    Ok(match publish(shared, admitted, begun).await {
+    Ok(match publish(shared, admitted, begun, span).await {
         Ok(()) => reply::ok(api::batch_answer(&events, counts)),
         Err(error) => reply::refusal(&error),
     })
@@ -62,10 +65,11 @@ pub(super) async fn channel_event(
     channel: &str,
     body: &[u8],
     begun: Instant,
+    span: Option<&mut Span>,
 ) -> Result<Reply, ApiError> {
     let event = api::parse_channel_event(channel, body, signed)?;
     let admitted = admit(shared, signed, std::slice::from_ref(&event))?;
-    Ok(match publish(shared, admitted, begun).await {
+    Ok(match publish(shared, admitted, begun, span).await {
         Ok(()) => reply::json(StatusCode::ACCEPTED, api::EMPTY_ANSWER),
         Err(error) => reply::refusal(&error),
     })
@@ -102,7 +106,15 @@ fn records(events: &[Event], timestamp_ms: u64) -> Vec<(ChannelName, Record)> {
 
 fn record(message: &Message, exclude: Option<ConnectionId>, timestamp_ms: u64) -> Record {
     let messages = vec![message.clone()];
-    Record { id: None, kind: RecordKind::Messages, connection: exclude, client: None, timestamp_ms, messages }
+    Record {
+        id: None,
+        kind: RecordKind::Messages,
+        connection: exclude,
+        client: None,
+        timestamp_ms,
+        messages,
+        traceparent: None,
+    }
 }
 
 /// Records that the app's quotas allow.
@@ -126,11 +138,14 @@ fn admit(shared: &Shared, signed: &Authenticated<'_>, events: &[Event]) -> Resul
 }
 
 /// Publishes all, each channel's in order. If only some fail, what is true of all is that the outcome is unknown.
-async fn publish(shared: &Shared, admitted: Admitted, begun: Instant) -> Result<(), ApiError> {
+async fn publish(shared: &Shared, admitted: Admitted, begun: Instant, span: Option<&mut Span>) -> Result<(), ApiError> {
     let Admitted { meter, records } = admitted;
     let tailed: Vec<Publish> =
         if shared.tails.any() { records.iter().map(|(publish, _)| publish.clone()).collect() } else { Vec::new() };
-    let (publishes, costs): (Vec<_>, Vec<_>) = records.into_iter().unzip();
+    let (mut publishes, costs): (Vec<_>, Vec<_>) = records.into_iter().unzip();
+    if let Some(span) = span {
+        trace::hand_on(span, publishes.iter_mut());
+    }
     let metrics = &shared.metrics.http;
     let results = match <[Publish; 1]>::try_from(publishes) {
         // Most requests are one record, which needs no line to stand in.

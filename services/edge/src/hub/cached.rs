@@ -10,7 +10,6 @@ use backbone::{Direction, HistoryError, HistoryQuery};
 use channels::{App, ChannelName, Message, Position, Record, RecordKind};
 
 use super::{Channel, Hub};
-use crate::clock;
 use crate::queue::Frame;
 use crate::websocket::frame;
 

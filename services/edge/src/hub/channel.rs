@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use ably::Modes;
 use backbone::facts::Parts;
 use channels::{
-    AppId, ChannelKind, ChannelName, ClientId, ConnectionId, Member, MemberData, Position, Record, RecordKind, Roster,
-    SlowConsumers,
+    AppId, ChannelHash, ChannelKind, ChannelName, ClientId, ConnectionId, Member, MemberData, Position, Record,
+    RecordKind, Roster, SlowConsumers,
 };
 use metering::{AppMeter, Refused};
 use parking_lot::{Mutex, MutexGuard};
@@ -24,11 +24,12 @@ use super::follower::{Attach, Follower, Medium};
 use super::presence::{Newcomer, Presence};
 use super::replay::Replay as Missed;
 use super::{Hub, Replay, Settings, ring::Ring};
-use crate::clock;
 use crate::connection::data_bytes;
 use crate::connections::Peer;
+use crate::metrics::Recovery;
 use crate::queue::{Ending, Frame, Tag, Timing};
 use crate::tail::{self, Told};
+use crate::trace;
 use crate::websocket::frame;
 
 /// A channel that somebody on this node is, or was a moment ago, subscribed to.
@@ -219,6 +220,11 @@ impl Channel {
         }
     }
 
+    /// What it goes by in logs.
+    pub(super) fn hash(&self) -> ChannelHash {
+        ChannelHash::of(&self.app, &self.name)
+    }
+
     /// The state, under the lock that every fan-out takes.
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock()
@@ -262,7 +268,9 @@ impl Channel {
                 key
             }
             Joining::Follower(attach) => {
-                let follower = Box::new(Follower::new(*attach));
+                let from = attach.from;
+                let mut follower = Box::new(Follower::new(*attach));
+                follower.comes_back(from, &hub.metrics);
                 self.count_follower(&follower, 1);
                 let subscriber =
                     Subscriber { peer: Arc::clone(peer), waits: None, follower: Some(follower), missed: None };
@@ -292,9 +300,10 @@ impl Channel {
 
     fn leave(self: &Arc<Self>, hub: &Arc<Hub>, key: usize, stay: Duration) {
         let mut state = self.state.lock();
-        let Subscriber { peer, waits, follower, missed: _ } = state.subscribers.remove(key);
-        if let Some(follower) = &follower {
+        let Subscriber { peer, waits, mut follower, missed: _ } = state.subscribers.remove(key);
+        if let Some(follower) = &mut follower {
             self.count_follower(follower, -1);
+            follower.does_not_catch_up(&hub.metrics, Recovery::Abandoned);
         }
         if let Some(presence) = &mut state.presence {
             presence.leave(&peer.id, key, stay);
@@ -563,6 +572,7 @@ impl Channel {
             bytes += whole_bytes * count.min(record.messages.len() as u64) / (record.messages.len() as u64).max(1);
         }
         drop(state);
+        trace::fan_out(&self.app, &self.name, record, received, reached);
         taps.iter().for_each(|tap| tail::tell(tap, Told { count: reached, ..told }));
         if delivered > 0 {
             self.meter.delivered(delivered, bytes, received);
@@ -650,7 +660,7 @@ impl Channel {
         state.farewells = Vec::new();
         state.end_pusher_clients(Ending::Unavailable);
         let waiting = state.subscribers.iter().filter(|(_, subscriber)| subscriber.waits.is_some()).count();
-        let detached = self.detach_followers(&mut state);
+        let detached = self.detach_followers(hub, &mut state);
         hub.metrics.subscribe_unavailable.increment((waiting + detached) as u64);
         true
     }

@@ -5,13 +5,14 @@ use std::time::Duration;
 use backbone::{IdempotencyId, KvError, Publish, facts};
 use bytes::Bytes;
 use channels::{MemberData, PresenceAction, PresenceChange, Record, RecordKind, Tier};
+use clock::Backoff;
 use tokio::time::Instant;
 
 use super::keeper::{Change, Step};
 use super::{Channel, Hub};
 
-/// First and longest pause before a failed write is tried again.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// Pauses before a failed write is tried again.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
 
 impl Hub {
     /// Writes one step into the roster, and tells the channel. Gives the revision, or nothing if that did not succeed in
@@ -22,7 +23,7 @@ impl Hub {
             Change::Leave { written, data, quiet } => (&written.edge, PresenceAction::Leave, data, *quiet),
         };
         let key = facts::roster_key(&channel.app, &channel.name, edge, &step.member);
-        let mut pause = BACKOFF.0;
+        let mut backoff = BACKOFF;
         let mut revision = None;
         let begun = Instant::now();
         loop {
@@ -38,7 +39,7 @@ impl Hub {
                     Ok(written) => revision = Some(written),
                     Err(error) => {
                         let error = &error as &dyn std::error::Error;
-                        tracing::debug!(error, channel = %channel.name, "a member could not be written yet");
+                        tracing::debug!(error, app = %channel.app, channel_hash = %channel.hash(), "a member could not be written yet");
                     }
                 }
             }
@@ -52,8 +53,7 @@ impl Hub {
             if action != PresenceAction::Leave && begun.elapsed() >= self.settings.attach_timeout {
                 return None;
             }
-            tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
-            pause = (pause * 2).min(BACKOFF.1);
+            tokio::time::sleep(backoff.pause()).await;
         }
     }
 
@@ -107,6 +107,7 @@ impl Hub {
             client: Some(step.member.user.clone()),
             timestamp_ms: data.timestamp_ms,
             messages: vec![data.to_message()],
+            traceparent: None,
         };
         let (app, name) = (channel.app.clone(), channel.name.clone());
         // Told once, however often it is tried.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use backbone::{Attachment, Delivery, Gap};
 use channels::{Roster, RosterEntry, Tier};
+use clock::Backoff;
 use proto::control::TailKind;
 
 use super::Hub;
@@ -13,8 +14,8 @@ use super::channel::{Channel, Loaded};
 use super::due::Due;
 use crate::tail::Told;
 
-/// First and longest pause between attempts to attach.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// Pauses between attempts to attach, and to read what a channel begins with.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
 
 /// How often the roster of a channel whose records are not stored is read anew: what is lost of them nobody repairs.
 const RECONCILE: Duration = Duration::from_secs(30);
@@ -38,7 +39,7 @@ async fn feed(hub: &Arc<Hub>, channel: &Arc<Channel>) {
             Over::Vacant => return,
             // Other rules, other promises: continuity across the change is unknown, and said so.
             Over::OtherTier => {
-                tracing::info!(app = %channel.app, channel = %channel.name, "attaching anew for another tier");
+                tracing::info!(app = %channel.app, channel_hash = %channel.hash(), "attaching anew for another tier");
                 channel.start_over();
             }
             Over::Stale => channel.start_over(),
@@ -52,7 +53,7 @@ async fn begin(hub: &Arc<Hub>, channel: &Arc<Channel>) -> Option<(Attachment, Ti
     let (attachment, tier) = tokio::select! {
         attached = attach(hub, channel) => attached,
         () = &mut timeout => {
-            tracing::warn!(app = %channel.app, channel = %channel.name, "a channel could not be attached in time");
+            tracing::warn!(app = %channel.app, channel_hash = %channel.hash(), "a channel could not be attached in time");
             hub.remove(channel, |channel| channel.fail(hub));
             return None;
         }
@@ -60,7 +61,7 @@ async fn begin(hub: &Arc<Hub>, channel: &Arc<Channel>) -> Option<(Attachment, Ti
     let loaded = tokio::select! {
         loaded = load(hub, channel, &attachment, tier) => loaded,
         () = &mut timeout => {
-            tracing::warn!(app = %channel.app, channel = %channel.name, "a channel could not be loaded in time");
+            tracing::warn!(app = %channel.app, channel_hash = %channel.hash(), "a channel could not be loaded in time");
             hub.remove(channel, |channel| channel.fail(hub));
             return None;
         }
@@ -152,50 +153,47 @@ async fn at(when: Option<tokio::time::Instant>) {
 
 /// Attaches, however long it takes.
 async fn attach(hub: &Hub, channel: &Channel) -> (Attachment, Tier) {
-    let mut pause = BACKOFF.0;
+    let mut backoff = BACKOFF;
     loop {
         let tier = hub.tier(channel);
         match hub.backbone.attach(&channel.app, &channel.name, tier).await {
             Ok(attachment) => return (attachment, tier),
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
-                tracing::debug!(app = %channel.app, channel = %channel.name, error, "attach failed, trying again");
+                tracing::debug!(app = %channel.app, channel_hash = %channel.hash(), error, "attach failed, trying again");
             }
         }
-        tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
-        pause = (pause * 2).min(BACKOFF.1);
+        tokio::time::sleep(backoff.pause()).await;
     }
 }
 
 /// Reads what the channel begins with, however long it takes. After the attachment has begun: what is not in it will be
 /// in a record.
 async fn load(hub: &Hub, channel: &Channel, attachment: &Attachment, tier: Tier) -> Loaded {
-    let mut pause = BACKOFF.0;
+    let mut backoff = BACKOFF;
     loop {
         match try_load(hub, channel, attachment, tier).await {
             Ok(loaded) => return loaded,
             Err(error) => {
-                tracing::debug!(app = %channel.app, channel = %channel.name, error, "load failed, trying again");
+                tracing::debug!(app = %channel.app, channel_hash = %channel.hash(), error, "load failed, trying again");
             }
         }
-        tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
-        pause = (pause * 2).min(BACKOFF.1);
+        tokio::time::sleep(backoff.pause()).await;
     }
 }
 
 /// Reads who is in the channel, however long it takes.
 async fn read_members(hub: &Hub, channel: &Channel) -> (u64, Vec<RosterEntry>) {
-    let mut pause = BACKOFF.0;
+    let mut backoff = BACKOFF;
     loop {
         match hub.read_roster(channel).await {
             Ok(read) => return read,
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
-                tracing::debug!(app = %channel.app, channel = %channel.name, error, "members could not be read yet");
+                tracing::debug!(app = %channel.app, channel_hash = %channel.hash(), error, "members could not be read yet");
             }
         }
-        tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
-        pause = (pause * 2).min(BACKOFF.1);
+        tokio::time::sleep(backoff.pause()).await;
     }
 }
 
@@ -222,7 +220,7 @@ async fn try_load(
 fn tell_gap(hub: &Arc<Hub>, channel: &Arc<Channel>, gap: Gap) {
     hub.metrics.gaps.increment(1);
     tracing::error!(
-        app = %channel.app, channel = %channel.name, after = %gap.after, resumes = %gap.resumes,
+        app = %channel.app, channel_hash = %channel.hash(), after = %gap.after, resumes = %gap.resumes,
         subscribers = channel.subscriptions(), "messages of a channel may be missing; its subscribers are told to reconnect"
     );
     let reason = "messages may be missing, subscribers are told to reconnect";

@@ -11,6 +11,7 @@ use channels::{
     ConnectionId, EventPosition, Member, MemberData, MemberEvent, Message, Position, Record, RecordKind, Roster,
 };
 
+use super::catching_up::CatchUp;
 use super::encoded::{Change, Messages, Selected, event};
 use super::event::EventKind;
 use crate::queue::Frame;
@@ -116,6 +117,8 @@ pub(super) struct Follower {
     /// Of one that takes deltas.
     pub(super) chain: Option<Chain>,
     pub(super) stage: Stage,
+    /// While its client, which has come back, is being brought what it missed.
+    pub(super) catching_up: Option<CatchUp>,
     /// Counts what it began with: a replay of an earlier one is over.
     pub(super) turn: u64,
     pub(super) resumed: bool,
@@ -171,6 +174,7 @@ impl Follower {
             params,
             chain: None,
             stage: Stage::Waiting(start),
+            catching_up: None,
             turn: 0,
             resumed,
             greeted: false,
@@ -184,8 +188,8 @@ impl Follower {
 
     /// Attaches once more, from `start`.
     pub(super) fn again(&mut self, attach: Attach, start: Start) {
-        let Self { turn, resumed, greeted, .. } = *self;
-        *self = Self::from(attach, start);
+        let Self { turn, resumed, greeted, catching_up, .. } = *self;
+        *self = Self { catching_up, ..Self::from(attach, start) };
         (self.turn, self.resumed, self.greeted) = (turn + 1, resumed || self.resumed, greeted);
     }
 
@@ -397,6 +401,7 @@ impl Follower {
                     client: None,
                     timestamp_ms: now_ms,
                     messages: vec![message],
+                    traceparent: None,
                 });
                 let at = MessageAt { record: &record, at: None, index: 0 };
                 let items = vec![(0, encode::message_item(Format::Json, at, None))];

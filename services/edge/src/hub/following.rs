@@ -13,14 +13,15 @@ use ably::{Back, Code, ErrorInfo, Flags};
 use channels::{EventPosition, Position, Record, RecordKind, Roster};
 use proto::control::TailKind;
 
+use super::catching_up::refusal;
 use super::channel::{Channel, Phase, State, Subscriber, Subscription};
 use super::encoded::Messages;
 use super::follower::{Attach, Follower, From, Members, Stage, Start};
 use super::replay::{Progress, Replay};
 use super::{Hub, replay};
-use crate::clock;
 use crate::connection::data_bytes;
 use crate::connections::Peer;
+use crate::metrics::Recovery;
 use crate::tail::Told;
 
 /// Records that are replayed while the lock is held once.
@@ -112,6 +113,9 @@ impl Channel {
         }
         let Subscriber { follower: Some(follower), missed, .. } = state.subscribers.get_mut(key)? else { return None };
         let (head, floor) = (state.ring.head().filter(|_| state.stored), state.ring.floor());
+        if let Some(why) = refusal(start, head) {
+            follower.does_not_catch_up(&hub.metrics, why);
+        }
         let (after, replay) = match (start, head) {
             (Start::Now, _) => return self.begin_here(hub, state, key, Flags::default(), None),
             (Start::Unbroken, _) => return self.begin_here(hub, state, key, Flags::RESUMED, None),
@@ -198,6 +202,7 @@ impl Channel {
         };
         *missed = None;
         follower.stage = Stage::Live { beyond };
+        follower.has_caught_up(&hub.metrics);
         if follower.is_counting() {
             hub.news.note(&self.app, &self.name);
         }
@@ -298,6 +303,7 @@ impl Channel {
         }
         if messages > 0 {
             self.meter.delivered(messages, bytes, Instant::now());
+            follower.was_brought(messages);
         }
         if full {
             records.into_iter().rev().for_each(|record| missed.page.push_front(record));
@@ -310,8 +316,9 @@ impl Channel {
     pub(super) fn take_page(&self, hub: &Hub, begun: Begun, page: replay::Page) {
         let mut state = self.state();
         let (floor, head) = (state.ring.floor(), state.ring.head());
-        let Some((_, _, missed)) = replaying(state.subscribers.get_mut(begun.key), begun.turn) else { return };
+        let Some((_, follower, missed)) = replaying(state.subscribers.get_mut(begun.key), begun.turn) else { return };
         let Some(after) = missed.after else { return };
+        follower.was_read(page.complete);
         let first = page.records.first().map(|(at, _)| *at);
         // Where a rewind begins was found by reading what there is.
         let complete = page.complete || missed.rewinds;
@@ -360,7 +367,7 @@ impl Channel {
         if replaying(state.subscribers.get_mut(begun.key), begun.turn).is_some()
             && let Some(subscriber) = state.subscribers.get_mut(begun.key)
         {
-            detach(begun.key, subscriber);
+            detach(hub, begun.key, subscriber);
             hub.metrics.subscribe_unavailable.increment(1);
         }
     }
@@ -383,22 +390,25 @@ impl Channel {
             // It was not yet told where it begins.
             (Stage::Replaying | Stage::Detached, _) => attach.from.start(&attach.params),
         };
-        let start = match attach.from {
-            From::Now | From::NowWithoutRewind => unbroken(),
-            From::Unreadable => Start::Lost(Code::ForeignSerial),
-            From::After(place) => match follower.stage {
-                Stage::Live { .. } if !follower.takes_deltas() && is_on_its_way(place) => unbroken(),
-                Stage::Live { .. } | Stage::Waiting(_) | Stage::Replaying | Stage::Detached => Start::After(place),
-            },
+        let is_live = matches!(follower.stage, Stage::Live { .. });
+        let (start, comes_from) = match attach.from {
+            From::Now | From::NowWithoutRewind => (unbroken(), From::Now),
+            From::Unreadable => (Start::Lost(Code::ForeignSerial), From::Unreadable),
+            // It has missed nothing.
+            From::After(place) if is_live && !follower.takes_deltas() && is_on_its_way(place) => {
+                (unbroken(), From::Now)
+            }
+            From::After(place) => (Start::After(place), From::After(place)),
         };
         let Subscriber { follower: Some(follower), missed, .. } = state.subscribers.get_mut(key)? else { return None };
         *missed = None;
         self.count_follower(follower, -1);
+        follower.comes_back(comes_from, &hub.metrics);
         follower.again(attach, start);
         self.count_follower(follower, 1);
         if state.phase == Phase::Ended {
             // Its connection has not heard yet.
-            detach(key, state.subscribers.get_mut(key)?);
+            detach(hub, key, state.subscribers.get_mut(key)?);
         }
         self.begin(hub, &mut state, key)
     }
@@ -464,9 +474,9 @@ impl Channel {
     }
 
     /// Detaches all followers; gives how many.
-    pub(super) fn detach_followers(&self, state: &mut State) -> usize {
+    pub(super) fn detach_followers(&self, hub: &Hub, state: &mut State) -> usize {
         let followers = state.subscribers.iter_mut().filter(|(_, subscriber)| subscriber.follower.is_some());
-        followers.map(|(key, subscriber)| detach(key, subscriber)).count()
+        followers.map(|(key, subscriber)| detach(hub, key, subscriber)).count()
     }
 
     /// Tells followers that want to know it how many take part, if that is news. When to try again, if it is too early.
@@ -512,9 +522,10 @@ fn replaying(subscriber: Option<&mut Subscriber>, turn: u64) -> Option<(&mut Arc
     (follower.turn == turn).then_some((peer, &mut **follower, &mut **missed))
 }
 
-fn detach(key: usize, subscriber: &mut Subscriber) {
+fn detach(hub: &Hub, key: usize, subscriber: &mut Subscriber) {
     let Subscriber { peer, follower: Some(follower), missed, .. } = subscriber else { return };
     *missed = None;
+    follower.does_not_catch_up(&hub.metrics, Recovery::Unavailable);
     follower.stage = Stage::Detached;
     follower.turn += 1;
     peer.queue.push(follower.detached(Code::Unavailable.info()));
@@ -536,7 +547,7 @@ fn rewound<'a>(
 pub(super) fn since(rewind: &ably::Rewind, now_ms: u64) -> Option<u64> {
     match rewind.back {
         Back::Messages(_) => None,
-        Back::Time(back) => Some(now_ms.saturating_sub(u64::try_from(back.as_millis()).unwrap_or(u64::MAX))),
+        Back::Time(back) => Some(now_ms.saturating_sub(clock::millis(back))),
     }
 }
 

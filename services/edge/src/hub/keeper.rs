@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use channels::{EdgeId, Member, MemberData, PresenceAction, Roster};
+use clock::sleep_until;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::Instant;
@@ -15,7 +16,6 @@ use super::channel::{Phase, State};
 use super::own::{Asked, Own, PresenceRefused, Wanted, Written};
 use super::presence::Presence;
 use super::{Channel, Hub};
-use crate::clock::sleep_until;
 use crate::queue::Ending;
 
 /// Members of one channel that are entering, and that are leaving, at one time.

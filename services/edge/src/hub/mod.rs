@@ -11,6 +11,7 @@
 //! records in the same order, each in its own form.
 
 mod cached;
+mod catching_up;
 mod channel;
 mod due;
 mod encoded;

@@ -9,7 +9,6 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::presence::Place;
-use crate::clock;
 
 /// Requests of its client that may wait for one member.
 pub(super) const MOST_ASKED: usize = 64;

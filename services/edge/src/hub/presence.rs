@@ -21,7 +21,6 @@ use super::channel::{Phase, State, Subscriber, Subscription};
 use super::encoded::Change;
 use super::own::{Asked, MOST_ASKED, Own, Owns, PresenceRefused, Wanted, unspoken_id};
 use super::{Channel, Hub};
-use crate::clock;
 use crate::connections::Peer;
 use crate::queue::Frame;
 use crate::websocket::frame;
@@ -244,10 +243,12 @@ impl Channel {
         self.members_changed.notify_one();
     }
 
-    /// Takes the members of an edge that is gone out of the roster.
-    pub(super) fn edge_gone(&self, hub: &Hub, edge: &EdgeId) {
+    /// Takes the members of an edge that is gone out of the roster. Whether there were any.
+    pub(super) fn edge_gone(&self, hub: &Hub, edge: &EdgeId) -> bool {
         let mut state = self.state();
+        let held = state.roster().is_some_and(|roster| roster.edges().contains(edge));
         self.forget_edge(hub, &mut state, edge);
+        held
     }
 
     /// The edges that hold members.

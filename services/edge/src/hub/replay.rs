@@ -10,13 +10,13 @@ use std::time::Duration;
 use ably::{Code, Rewind};
 use backbone::{Direction, History, HistoryError, HistoryQuery};
 use channels::{Epoch, EventPosition, Position, Record, Tier};
+use clock::Backoff;
 use tokio::time::Instant;
 
 use super::Hub;
 use super::channel::Channel;
 use super::follower::Start;
 use super::following::{Begun, Search, since};
-use crate::clock;
 
 /// Records read at a time.
 const PAGE: usize = 32;
@@ -24,11 +24,11 @@ const PAGE: usize = 32;
 /// Pages that are read back to find where a rewind begins: members that come and go may stand between messages.
 const PAGES_BACK: usize = 64;
 
-/// First and longest pause before a failed read is tried again.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// Pauses before a read that failed, or that a replica answered that lags, is tried again.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
 
 /// How often a replica that knows less than this node is asked again.
-const STALE_READS: usize = 5;
+const STALE_READS: usize = 6;
 
 /// What a follower has missed.
 #[derive(Debug)]
@@ -166,15 +166,14 @@ async fn read(
     after: EventPosition,
     floor: Option<Position>,
 ) -> Result<Page, HistoryError> {
-    let mut pause = BACKOFF.0;
+    let mut backoff = BACKOFF;
     for attempt in 1.. {
         let query = HistoryQuery { after: Some(after.position), limit: PAGE, ..query(hub, channel) };
         let History { records, more, complete, head } = patiently(hub, query).await?;
         // Who knows less than this node cannot say that nothing lies between.
         let stale = floor.is_some_and(|floor| floor.epoch == head.epoch && head.sequence < floor.sequence);
         if stale && records.is_empty() && attempt < STALE_READS {
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(BACKOFF.1);
+            tokio::time::sleep(backoff.pause()).await;
             continue;
         }
         let records = records.into_iter().map(|stored| (stored.position, stored.record)).collect();
@@ -221,7 +220,7 @@ fn query(hub: &Hub, channel: &Channel) -> HistoryQuery {
 /// Reads for as long as a client may be left waiting.
 async fn patiently(hub: &Hub, query: HistoryQuery) -> Result<History, HistoryError> {
     let until = Instant::now() + hub.settings.attach_timeout;
-    let mut pause = BACKOFF.0;
+    let mut backoff = BACKOFF;
     loop {
         if query.tier == Tier::Ephemeral {
             return Err(HistoryError::NotStored);
@@ -230,7 +229,6 @@ async fn patiently(hub: &Hub, query: HistoryQuery) -> Result<History, HistoryErr
             Err(HistoryError::Unavailable) if Instant::now() < until => {}
             answer => return answer,
         }
-        tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
-        pause = (pause * 2).min(BACKOFF.1);
+        tokio::time::sleep(backoff.pause()).await;
     }
 }

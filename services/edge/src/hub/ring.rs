@@ -111,6 +111,7 @@ mod tests {
             client: None,
             timestamp_ms: 0,
             messages,
+            traceparent: None,
         })
     }
 

@@ -10,6 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::{Channel, Hub};
+use crate::membership::Gone;
 
 /// Removals under way at one time.
 const CONCURRENT_REMOVALS: usize = 32;
@@ -87,8 +88,12 @@ impl Hub {
         loop {
             let gone = self.membership.gone_since(known);
             known += gone.len();
-            for edge in &gone {
-                self.presence_channels().iter().for_each(|channel| channel.edge_gone(self, edge));
+            for Gone { edge, last_sign } in &gone {
+                let held = self.presence_channels().iter().filter(|channel| channel.edge_gone(self, edge)).count();
+                // Whoever had no members here took nobody with it.
+                if let Some(last_sign) = last_sign.filter(|_| held > 0) {
+                    self.metrics.presence_sync.record(last_sign.elapsed().as_secs_f64());
+                }
             }
             if changed.changed().await.is_err() {
                 return;
@@ -125,7 +130,7 @@ impl Hub {
             ticks.tick().await;
             let gone = self.membership.gone_since(known);
             known += gone.len();
-            unburied.extend(gone.into_iter().map(|edge| (edge, None)));
+            unburied.extend(gone.into_iter().map(|gone| (gone.edge, None)));
             if !self.membership.cleans_up() {
                 continue;
             }
@@ -175,7 +180,8 @@ impl Hub {
         let mut removals = stream::iter(removals).buffer_unordered(CONCURRENT_REMOVALS);
         while let Some(removed) = removals.next().await {
             match removed {
-                Ok(_) | Err(KvError::Conflict | KvError::Exists) => {}
+                Ok(_) => self.metrics.stale_members.increment(1),
+                Err(KvError::Conflict | KvError::Exists) => {}
                 Err(error @ (KvError::Unavailable(_) | KvError::InvalidKey)) => return Err(error),
             }
         }

@@ -63,8 +63,9 @@ impl Fixture {
             kind: RecordKind::Messages,
             connection: exclude.map(|peer| peer.id.clone()),
             client: None,
-            timestamp_ms: crate::clock::unix_ms(),
+            timestamp_ms: clock::unix_ms(),
             messages: vec![Message::text("e", data.to_owned())],
+            traceparent: None,
         };
         let app = fixtures::app();
         let tier = app.tier(&name(channel));

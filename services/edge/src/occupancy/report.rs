@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use backbone::facts::{Count, CountKey, Parts};
-use channels::EdgeId;
+use channels::{ChannelHash, EdgeId};
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use tokio_util::sync::CancellationToken;
@@ -97,7 +97,8 @@ impl Occupancy {
             self.counts.put(&key, value.encode()).await.map(drop)
         };
         if let Err(error) = &outcome {
-            tracing::debug!(error = error as &dyn std::error::Error, %key, "a count could not be written yet");
+            let (error, channel_hash) = (error as &dyn std::error::Error, ChannelHash::of(app, channel));
+            tracing::debug!(error, %app, %channel_hash, "a count could not be written yet");
         }
         (counted, outcome.is_ok().then_some(count))
     }

@@ -91,8 +91,10 @@ struct State {
     waiting: usize,
     /// Bytes of `frames` and of those taken and not yet written.
     bytes: usize,
+    /// The most that `bytes` ever were, or 4 GiB.
+    peak: u32,
     /// Messages dropped because the queue was full or has ended.
-    dropped: u64,
+    dropped: u32,
     notices: Notices,
     /// The connection's socket, if others may write to it, too.
     socket: Option<Arc<TcpStream>>,
@@ -125,6 +127,7 @@ impl Queue {
             frames: VecDeque::new(),
             waiting: 0,
             bytes: 0,
+            peak: 0,
             dropped: 0,
             notices: Notices::default(),
             socket: None,
@@ -221,6 +224,11 @@ impl Queue {
         self.state.lock().bytes
     }
 
+    /// The most bytes that ever waited.
+    pub(crate) fn peak(&self) -> u32 {
+        self.state.lock().peak
+    }
+
     /// For the connection: notes `written` bytes as gone, hands over notices, and some of what waits if `out`, which is
     /// being written, is empty. Wakes the task of `cx` when more comes.
     pub(crate) fn take(&self, cx: &Context<'_>, written: usize, out: &mut VecDeque<Frame>) -> Notices {
@@ -254,7 +262,7 @@ impl Queue {
         state.socket = None;
         (state.bytes, state.waiting) = (0, 0);
         state.wake_behind();
-        (std::mem::take(&mut state.frames), std::mem::take(&mut state.dropped))
+        (std::mem::take(&mut state.frames), std::mem::take(&mut state.dropped).into())
     }
 }
 
@@ -262,7 +270,7 @@ impl State {
     /// Appends `frame`, for a queue of `limit` bytes, unless the connection is ending. Whether it has to be woken.
     fn push(&mut self, frame: Frame, limit: usize) -> bool {
         if self.closed || self.notices.ending.is_some() {
-            self.dropped += u64::from(frame.messages);
+            self.dropped = self.dropped.saturating_add(frame.messages);
             return false;
         }
         let alone = self.bytes == 0;
@@ -272,12 +280,12 @@ impl State {
             self.notices.ending = Some(Ending::TooSlow);
             // Without the rest of a frame nothing that comes behind it could be read.
             let kept = usize::from(self.frames.front().is_some_and(|frame| frame.begun));
-            let (mut dropped, mut bytes) = (0, 0);
+            let (mut dropped, mut bytes) = (0_u32, 0);
             for frame in self.frames.drain(kept..) {
-                dropped += u64::from(frame.messages);
+                dropped = dropped.saturating_add(frame.messages);
                 bytes += frame.bytes.len();
             }
-            self.dropped += dropped;
+            self.dropped = self.dropped.saturating_add(dropped);
             self.bytes -= bytes;
             self.waiting -= bytes;
             self.wake_behind();
@@ -310,6 +318,7 @@ impl State {
     fn append(&mut self, frame: Frame) {
         self.waiting += frame.bytes.len();
         self.bytes += frame.bytes.len();
+        self.peak = self.peak.max(u32::try_from(self.bytes).unwrap_or(u32::MAX));
         self.frames.push_back(frame);
     }
 

@@ -240,3 +240,23 @@ async fn a_backlog_waits_for_room() {
     room.await.unwrap();
     assert!(queue.is_over());
 }
+
+#[test]
+fn the_peak_is_the_most_that_ever_waited() {
+    let queue = Queue::new(1000);
+    let (cx, mut out) = (Context::from_waker(Waker::noop()), VecDeque::new());
+    for length in [300, 400] {
+        queue.push(frame(length));
+    }
+    queue.take(&cx, 0, &mut out);
+    assert_eq!((queue.bytes(), queue.peak()), (700, 700), "what is being written counts");
+    out.clear();
+    queue.take(&cx, 700, &mut out);
+    queue.push(frame(500));
+    assert_eq!((queue.bytes(), queue.peak()), (500, 700));
+    // Too much: that is what it came to.
+    queue.push(frame(600));
+    assert_eq!(queue.peak(), 1100);
+    queue.close();
+    assert_eq!((queue.bytes(), queue.peak()), (0, 1100), "known to the end");
+}

@@ -104,7 +104,7 @@ impl ConnectionKey {
     }
 }
 
-fn authenticated(connection: &ConnectionId, said: &[u8]) -> Vec<u8> {
+pub(super) fn authenticated(connection: &ConnectionId, said: &[u8]) -> Vec<u8> {
     [connection.as_str().as_bytes(), b"!", said].concat()
 }
 

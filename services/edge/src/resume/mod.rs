@@ -5,6 +5,8 @@
 //! by compare-and-swap, so that of several who show one key one wins. Every edge watches that; whoever has an older
 //! generation of the connection ends it.
 
+#[cfg(test)]
+mod formats;
 mod key;
 #[cfg(test)]
 mod tests;
@@ -20,7 +22,6 @@ use backbone::{Backbone, Bucket, Kv, KvError};
 use channels::{AppId, ConnectionId};
 use parking_lot::Mutex;
 
-use crate::clock;
 use crate::connections::Peer;
 use crate::queue::Ending;
 pub(crate) use key::{ConnectionKey, new_id};

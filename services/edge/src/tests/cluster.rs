@@ -1,5 +1,6 @@
 //! Several edges over one backbone.
 
+use super::api::join;
 use super::*;
 
 fn count(node: &Node, channel: &str) -> u64 {
@@ -32,6 +33,34 @@ fn counts_are_those_of_the_cluster() {
     readers.into_iter().for_each(|reader| assert_eq!(reader.join().unwrap(), 4200));
     eventually(|| count(&here, "room") == 1, || "the drained node still counts".to_owned());
     assert_eq!(count(&here, "far.away"), 0);
+}
+
+/// From its last sign of life: that is when its members were there for the last time.
+#[test]
+fn how_long_members_outlive_their_edge_is_measured() {
+    const TTL: Duration = Duration::from_secs(2);
+    let config = || Config { lease_ttl: TTL, ..quick() };
+    let here = Node::start(config());
+    let (with_members, without) = (here.another(config()), here.another(config()));
+    let mut watcher = here.client();
+    join(&mut watcher, "presence-room", "watcher");
+    let mut member = with_members.client();
+    join(&mut member, "presence-room", "member");
+    assert_eq!(watcher.next()["event"], "pusher_internal:member_added");
+    let mut other = without.client();
+    other.subscribe("room");
+    eventually(|| count(&here, "room") == 1, || "not seen".to_owned());
+    let begun = Instant::now();
+    with_members.kill();
+    without.kill();
+    assert_eq!(watcher.next()["event"], "pusher_internal:member_removed");
+    let took = begun.elapsed() + TTL;
+    eventually(|| count(&here, "room") == 0, || "believed for ever".to_owned());
+    here.await_metric("fanfare_presence_sync_seconds_count", 1.0);
+    let measured = here.metric("fanfare_presence_sync_seconds_sum");
+    // A part of the lease was over when it was last seen to be renewed.
+    assert!((TTL.as_secs_f64() - 0.5..took.as_secs_f64()).contains(&measured), "{measured} of {took:?}");
+    here.await_metric("fanfare_presence_stale_members_total", 1.0);
 }
 
 #[test]

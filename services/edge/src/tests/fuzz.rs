@@ -48,7 +48,7 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// A client's WebSocket frame.
-fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(super) fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     let length = match u8::try_from(payload.len()) {
         Ok(short) if short < 126 => vec![0x80 | short],
         _ => [&[0xfe][..], &u16::try_from(payload.len()).unwrap().to_be_bytes()].concat(),

@@ -95,17 +95,23 @@ fn a_body_that_does_not_come_is_408() {
 #[test]
 fn an_idle_keep_alive_connection_is_closed() {
     let node = Node::start(Config { keep_alive_timeout: Duration::from_millis(200), ..quick() });
+    let begun = Instant::now();
     let answer = node.http(&request("GET", "/", "", ""));
     assert_eq!(answer.0, 404);
+    assert!(begun.elapsed() > Duration::from_millis(150), "it was not kept");
 }
 
 #[test]
-fn a_full_node_drops_sockets_unseen() {
+fn a_full_node_tells_sockets_to_come_back_without_reading_them() {
     let node = Node::start(Config { max_connections: 1, ..quick() });
     // One connection, a sixteenth of one, and 64 more.
     let idle: Vec<TcpStream> = (0..65).map(|_| node.tcp()).collect();
-    let mut over = node.tcp();
-    assert_eq!(over.read(&mut [0; 1]).unwrap_or(0), 0);
+    let mut answer = String::new();
+    node.tcp().read_to_string(&mut answer).unwrap();
+    let (status, head, body) = parse(&answer);
+    assert_eq!(status, 503, "{answer}");
+    assert!(head.contains("retry-after: ") && head.contains("connection: close"), "{head}");
+    assert_eq!(serde_json::from_str::<Value>(&body).unwrap()["error"]["code"], 50005);
     node.await_metric(r#"fanfare_connections_refused_total{reason="connection_limit"}"#, 1.0);
     drop(idle);
     eventually(|| node.publish_is_served(), || "no socket became free".to_owned());

@@ -1,12 +1,15 @@
 //! Whole edges on loopback sockets, with blocking clients: what a client sees is what is tested.
 
 mod ably_rest;
+mod abuse;
+mod admission;
 mod api;
 mod cluster;
 mod direct;
 mod drain;
 mod fuzz;
 mod limits;
+mod metrics;
 mod operators;
 mod quotas;
 mod realtime;
@@ -26,6 +29,7 @@ use backbone::Backbone;
 use backbone::registry::AppChange;
 use channels::App;
 use metering::Meters;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use telemetry::Readiness;
 use tokio::net::TcpListener;
@@ -52,6 +56,8 @@ struct Node {
     meters: Arc<Meters>,
     host: Arc<dyn agent::Host>,
     metrics: telemetry::Exporter,
+    /// Sockets that were opened before the node closed its listener.
+    early: Mutex<Vec<TcpStream>>,
 }
 
 impl Node {
@@ -91,10 +97,10 @@ impl Node {
 
     /// One that takes its clients from `listener`.
     fn listening(config: Config, runtime: Arc<Runtime>, world: Arc<World>, listener: TcpListener) -> Self {
-        let readiness = Readiness::new();
         let meters = Arc::new(Meters::new(Instant::now()));
         let shutdown = CancellationToken::new();
         let (recorder, metrics) = telemetry::Exporter::build().unwrap();
+        let readiness = ::metrics::with_local_recorder(&recorder, Readiness::new);
         let (address, host, serving) = {
             let _context = runtime.enter();
             let address = listener.local_addr().unwrap();
@@ -106,7 +112,18 @@ impl Node {
             let edge = edge.unwrap();
             (address, edge.host(), runtime.spawn(edge.serve(listener, shutdown.clone())))
         };
-        Self { runtime, world, address, shutdown, serving: Some(serving), readiness, meters, host, metrics }
+        Self {
+            runtime,
+            world,
+            address,
+            shutdown,
+            serving: Some(serving),
+            readiness,
+            meters,
+            host,
+            metrics,
+            early: Mutex::default(),
+        }
     }
 
     /// Changes the app, and waits until this node knows.
@@ -120,7 +137,11 @@ impl Node {
         &self.world.backbone
     }
 
+    /// A socket, one of those that came early if there are any.
     fn tcp(&self) -> TcpStream {
+        if let Some(early) = self.early.lock().pop() {
+            return early;
+        }
         let stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -181,6 +202,17 @@ impl Node {
         parse(&answer)
     }
 
+    /// Has it drain, and waits until its grace is over; a socket has come early.
+    fn close(&self) {
+        let early = self.tcp();
+        // Sockets are accepted in their order.
+        let clients = [self.client(), self.client()];
+        self.shutdown.cancel();
+        eventually(|| TcpStream::connect(self.address).is_err(), || "still listening".to_owned());
+        drop(clients);
+        self.early.lock().push(early);
+    }
+
     fn stop(&mut self) -> Drained {
         self.shutdown.cancel();
         let serving = self.serving.take().unwrap();
@@ -224,6 +256,11 @@ fn eventually(done: impl Fn() -> bool, problem: impl Fn() -> String) {
         assert!(begun.elapsed() < PATIENCE, "{}", problem());
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// A drain without a grace and without an end.
+fn everlasting() -> Config {
+    Config { drain_duration: Duration::from_secs(3600), ..quick() }
 }
 
 /// Short times, so that tests of the end of things do not wait.

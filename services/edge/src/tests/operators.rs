@@ -61,7 +61,7 @@ fn sorted<'a>(clients: impl IntoIterator<Item = &'a Client>) -> Vec<String> {
 #[test]
 fn connections_are_listed_found_and_told_apart() {
     let node = Node::start(quick());
-    let before = crate::clock::unix_ms();
+    let before = clock::unix_ms();
     let (mut a, mut b, mut c) = (node.client(), node.client(), node.client());
     let mut fallback = node.stream();
     fallback.greeting();
@@ -95,7 +95,7 @@ fn connections_are_listed_found_and_told_apart() {
     eventually(|| node.listed(of(&a))[0].queued_bytes == 0, || "still queued".to_owned());
     let [shown] = node.listed(of(&a)).try_into().unwrap();
     let (connected, address) = (shown.connected_ms, shown.address.clone());
-    assert!((before / 1000 * 1000..=crate::clock::unix_ms()).contains(&connected), "{connected}");
+    assert!((before / 1000 * 1000..=clock::unix_ms()).contains(&connected), "{connected}");
     assert!(address.starts_with("127.0.0.1:"), "{address}");
     let expected = Connection {
         id: a.socket_id.clone(),

@@ -300,3 +300,15 @@ fn a_quota_may_change() {
     });
     eventually(|| node.publish("room", "3").0 == 200, || "still refused".to_owned());
 }
+
+/// Its connection was counted when it began.
+#[test]
+fn a_stream_that_is_refused_a_channel_is_no_connection() {
+    let node = Node::with_quota(Quota { channels: Some(1), ..Quota::default() });
+    let target = format!("/sse?{}&channels=a,b", sse::KEY);
+    let (status, head, _) = node.http(&request("GET", &target, "", "Connection: close\r\n"));
+    assert!(status == 429 && head.contains("retry-after: "), "{head}");
+    assert_eq!(node.metric(r#"fanfare_connections{protocol="ably",transport="sse"}"#), 0.0);
+    assert_eq!(node.metric(r#"fanfare_connections_opened_total{protocol="ably"}"#), 1.0);
+    assert_eq!(node.metric(r#"fanfare_connections_closed_total{protocol="ably",code="42910"}"#), 1.0);
+}

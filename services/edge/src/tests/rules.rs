@@ -15,7 +15,7 @@ fn a_rotated_key_signs_with_both_secrets_for_a_while() {
     /// Long enough for a slow machine to do all that comes before its end.
     const OVERLAP_MS: u64 = 4000;
     let mut app = fixtures::app();
-    let until_ms = crate::clock::unix_ms() + OVERLAP_MS;
+    let until_ms = clock::unix_ms() + OVERLAP_MS;
     let secret = std::mem::replace(&mut app.keys[0].secret, Secret::new("the new secret").unwrap());
     app.keys[0].previous = Some(PreviousSecret { secret, until_ms });
     let new = Signer::from(&app.keys[0]);
@@ -33,7 +33,7 @@ fn a_rotated_key_signs_with_both_secrets_for_a_while() {
     };
     assert_eq!((publish(&signer()), publish(&new)), (200, 200));
     assert!(subscribed(&signer(), "private-a") && subscribed(&new, "private-b"));
-    eventually(|| crate::clock::unix_ms() >= until_ms, || "time stands still".to_owned());
+    eventually(|| clock::unix_ms() >= until_ms, || "time stands still".to_owned());
     // Requests are dated to the second.
     eventually(|| publish(&signer()) == 401, || "still good".to_owned());
     assert_eq!(publish(&new), 200);

@@ -73,7 +73,7 @@ impl Answer {
 
     /// The code of the next line, which closes; nothing follows.
     #[track_caller]
-    fn close_code(&mut self) -> u64 {
+    pub(super) fn close_code(&mut self) -> u64 {
         let line = self.line().expect("a line");
         let close: Value = serde_json::from_str(line.strip_prefix('c').unwrap_or_else(|| panic!("{line}"))).unwrap();
         assert_eq!(self.line(), None);
@@ -416,7 +416,8 @@ fn a_poll_between_two_answers_is_told_of_the_drain() {
     assert_eq!(poll.line(), None);
     drop(poll);
     node.shutdown.cancel();
-    eventually(|| !node.readiness.is_ready(), || "still ready".to_owned());
+    // The grace is over a moment after the node is not ready any more.
+    eventually(|| node.upgraded("/app/app-key").first_close() == Some(4100), || "still let in".to_owned());
     assert_eq!(node.refused("/app/app-key/1/aaaaaaaa/xhr?protocol=7"), 4100);
     assert_eq!(node.poll().close_code(), 4200);
     assert_eq!(node.stop().forced, 0);

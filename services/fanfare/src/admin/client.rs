@@ -49,7 +49,7 @@ pub(super) struct Server {
     token_file: Option<PathBuf>,
     /// PEM file with the certificates to trust, for https
     #[arg(long, global = true, value_name = "FILE")]
-    ca_file: Option<PathBuf>,
+    pub(super) ca_file: Option<PathBuf>,
     /// PEM file with a certificate that lets in, for https, instead of a token or beside one
     #[arg(long, global = true, value_name = "FILE", requires = "key_file")]
     cert_file: Option<PathBuf>,
@@ -58,7 +58,7 @@ pub(super) struct Server {
     key_file: Option<PathBuf>,
     /// Name in the server's certificate, if it is not the one in the address
     #[arg(long, global = true, value_name = "NAME")]
-    server_name: Option<String>,
+    pub(super) server_name: Option<String>,
 }
 
 /// Adds the token, if there is one, to every call.

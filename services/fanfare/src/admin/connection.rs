@@ -82,7 +82,7 @@ impl Command {
 }
 
 fn list(answer: &wire::ListConnectionsResponse) -> String {
-    let now_ms = moment::now_ms();
+    let now_ms = clock::unix_ms();
     let rows = answer.connections.iter().map(|connection| {
         [
             connection.id.clone(),

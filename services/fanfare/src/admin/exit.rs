@@ -9,7 +9,7 @@ use crate::with_causes;
 /// Every exit code, for the help and the documentation.
 pub(super) const EXIT_CODES: [(u8, &str); 6] = [
     (0, "done"),
-    (1, "refused by the server, or a check of doctor or health failed"),
+    (1, "refused by the server, or a check of doctor, health or canary failed"),
     (2, "the command makes no sense, or a file that it names cannot be used"),
     (3, "the server, or what is behind it, could not be reached; a change may or may not have happened"),
     (4, "there is no such thing"),

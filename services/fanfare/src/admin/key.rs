@@ -126,7 +126,7 @@ impl Command {
 fn list(keys: &[wire::Key]) -> String {
     let rows = keys.iter().map(|key| {
         let state = match (key.revoked_ms, key.overlap_until_ms) {
-            (0, until) if until > moment::now_ms() => format!("old secret good until {}", moment::show(until)),
+            (0, until) if until > clock::unix_ms() => format!("old secret good until {}", moment::show(until)),
             (0, _) => "active".to_owned(),
             (revoked, _) => format!("revoked {}", moment::show(revoked)),
         };

@@ -11,6 +11,7 @@ mod app;
 mod app_text;
 mod arguments;
 mod audit;
+mod canary;
 mod channel;
 mod client;
 mod cluster;
@@ -98,6 +99,8 @@ enum Action {
     Doctor(doctor::Doctor),
     /// Ask whether the control plane serves, without a token; for probes of containers
     Health(health::Health),
+    /// Publish and receive through the public address, as customers do, and say how long each stage took
+    Canary(canary::Arguments),
     /// Write everything that the registry holds into a file
     Backup(registry::Backup),
     /// Put a backup into a registry
@@ -130,26 +133,28 @@ async fn execute(
     writer: &mut (dyn Write + Send),
 ) -> Result<bool, Failure> {
     let Command { server, output, action } = command;
-    let way = Way::new(&server, environment_token)?;
     let mut output = Output::new(output, writer);
+    let way = || Way::new(&server, environment_token);
     let answer = match action {
-        Action::App(command) => command.run(&way).await?,
-        Action::Key(command) => command.run(&way).await?,
-        Action::Namespace(command) => command.run(&way).await?,
-        Action::Webhook(command) => command.run(&way).await?,
-        Action::Usage(command) => command.run(&way, &mut output).await?,
-        Action::Connection(command) => command.run(&way).await?,
-        Action::Channel(command) => command.run(&way).await?,
-        Action::Tail(command) => command.run(&way, &mut output).await?,
-        Action::Token(command) => command.run(&way).await?,
-        Action::Audit(command) => command.run(&way).await?,
-        Action::Node(command) => command.run(&way).await?,
-        Action::Cluster => cluster::run(&way).await?,
-        Action::Doctor(command) => command.run(&way).await?,
-        Action::Health(command) => command.run(&way).await?,
-        Action::Backup(command) => command.run(&way, &mut output).await?,
-        Action::Restore(command) => command.run(&way).await?,
-        Action::Reseal => registry::reseal(&way).await?,
+        Action::App(command) => command.run(&way()?).await?,
+        Action::Key(command) => command.run(&way()?).await?,
+        Action::Namespace(command) => command.run(&way()?).await?,
+        Action::Webhook(command) => command.run(&way()?).await?,
+        Action::Usage(command) => command.run(&way()?, &mut output).await?,
+        Action::Connection(command) => command.run(&way()?).await?,
+        Action::Channel(command) => command.run(&way()?).await?,
+        Action::Tail(command) => command.run(&way()?, &mut output).await?,
+        Action::Token(command) => command.run(&way()?).await?,
+        Action::Audit(command) => command.run(&way()?).await?,
+        Action::Node(command) => command.run(&way()?).await?,
+        Action::Cluster => cluster::run(&way()?).await?,
+        Action::Doctor(command) => command.run(&way()?).await?,
+        Action::Health(command) => command.run(&way()?).await?,
+        // Its way leads elsewhere.
+        Action::Canary(command) => command.run(&server, &mut output).await?,
+        Action::Backup(command) => command.run(&way()?, &mut output).await?,
+        Action::Restore(command) => command.run(&way()?).await?,
+        Action::Reseal => registry::reseal(&way()?).await?,
     };
     output.answer(&answer);
     Ok(answer.has_failed)

@@ -1,7 +1,6 @@
 //! Points in time: how they are given and shown.
 
-use std::time::{Duration, SystemTime};
-
+use clock::{millis, unix_ms};
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 use time::{Date, Month, OffsetDateTime, UtcDateTime};
@@ -10,7 +9,7 @@ use time::{Date, Month, OffsetDateTime, UtcDateTime};
 /// in UTC, or how long ago, as in `24h`.
 pub(super) fn parse(text: &str) -> Result<u64, String> {
     if let Ok(ago) = crate::config::duration(text) {
-        return Ok(now_ms().saturating_sub(ms(ago)));
+        return Ok(unix_ms().saturating_sub(millis(ago)));
     }
     let day = format_description!("[year]-[month]-[day]");
     let moment = OffsetDateTime::parse(text, &Rfc3339)
@@ -59,16 +58,6 @@ pub(super) fn show_age(ms: u64) -> String {
     }
 }
 
-/// Milliseconds since the Unix epoch.
-pub(super) fn now_ms() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, ms)
-}
-
-/// A duration in milliseconds.
-pub(super) fn ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,7 +72,7 @@ mod tests {
         ] {
             assert_eq!(parse(text), Ok(ms), "{text}");
         }
-        let ago = now_ms() - parse("24h").unwrap();
+        let ago = unix_ms() - parse("24h").unwrap();
         assert!((86_400_000..86_460_000).contains(&ago), "{ago}");
         for text in ["", "now", "2026", "2026-13", "2026-02-30", "1969-12-31"] {
             assert!(parse(text).is_err(), "{text}");

@@ -37,7 +37,7 @@ impl Command {
 }
 
 fn list(nodes: &[wire::Node]) -> String {
-    let now_ms = moment::now_ms();
+    let now_ms = clock::unix_ms();
     let rows = nodes.iter().map(|node| {
         let load = node.load.unwrap_or_default();
         let state = match node.state() {

@@ -144,7 +144,7 @@ fn scope(token: &wire::Token) -> String {
 }
 
 fn state(token: &wire::Token) -> String {
-    let now_ms = moment::now_ms();
+    let now_ms = clock::unix_ms();
     let old = if token.overlap_until_ms > now_ms {
         format!(", old text until {}", moment::show(token.overlap_until_ms))
     } else {

@@ -51,7 +51,7 @@ fn scalar(value: &Spanned<DeValue<'_>>) -> Result<String, String> {
             let texts: Option<Vec<_>> = items.iter().map(|item| item.get_ref().as_str()).collect();
             Ok(texts.ok_or("is not a list of strings")?.join(","))
         }
-        DeValue::Float(_) => Err("is not a whole number, nor a string such as \"30s\" or \"64KiB\"".to_owned()),
+        DeValue::Float(number) => Ok(number.as_str().to_owned()),
         DeValue::Datetime(_) => Err("is a date, which no setting takes".to_owned()),
         DeValue::Table(_) => Err("is a table, where a value is expected".to_owned()),
     }
@@ -84,8 +84,9 @@ mod tests {
         let (lines, mistakes) = read("a = 1\nb = = 2\n");
         assert!(lines.is_empty());
         assert_eq!(mistakes[0].0, 2, "{mistakes:?}");
-        let (lines, _) = read("a = 1.5\nb = [1]\nc = 2026-01-01\nd = 0x10\n");
-        assert!(lines.iter().all(|line| line.value.is_err()), "{lines:?}");
+        let (lines, _) = read("b = [1]\nc = 2026-01-01\nd = 0x10\n");
+        assert!(lines.len() == 3 && lines.iter().all(|line| line.value.is_err()), "{lines:?}");
+        assert_eq!(read("a = 0.25").0[0].value.as_deref(), Ok("0.25"));
     }
 
     proptest! {

@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use backbone::sealing::ClusterKeys;
 use control::AdminToken;
+use edge::{MemoryLimit, Networks, ProxyProtocol};
 use telemetry::{Format, LogFilter};
 
 use super::key::{Key, Set};
 use super::settings::Role;
+use super::value;
 
 const KIB: usize = 1024;
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -29,6 +31,8 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("drain", "Stopping"),
     ("worker", "Webhooks"),
     ("log", "Logs"),
+    ("trace", "Traces"),
+    ("metrics", "Metrics"),
     ("admin", "Administration"),
     ("cluster", "Cluster"),
     ("node", "Node"),
@@ -122,8 +126,78 @@ pub(super) static KEYS: &[Key] = &[
         }),
     },
     Key {
+        path: "metrics.apps",
+        doc: "How many apps have [metrics](metrics.md) of their own at `/metrics/apps` on the admin listener; all others \
+              are counted together as `other`. The busiest get them, and keep them until the process ends or the app is \
+              removed. Each takes about 20 series of every process in whatever reads them. 0: there is no such page.",
+        default: "0",
+        example: "50",
+        flag: None,
+        set: Set::Count(0..=1_000, |settings, apps| settings.metrics_apps = apps as usize),
+    },
+    Key {
+        path: "trace.endpoint",
+        doc: "Where [traces](operations/tracing.md) go: the URL of an OpenTelemetry collector, for OTLP over gRPC. Not set: \
+              nothing is traced.",
+        default: "",
+        example: "http://otel-collector:4317",
+        flag: None,
+        set: Set::Parsed("`http://` or `https://` URL", |settings, url| {
+            let is_url = |url: &str| ["http://", "https://"].iter().any(|scheme| url.starts_with(scheme));
+            settings.trace.endpoint = match url {
+                "" => None,
+                url if is_url(url) => Some(url.to_owned()),
+                _ => return Err(format!("{url:?} is no URL with http:// or https://")),
+            };
+            Ok(())
+        }),
+    },
+    Key {
+        path: "trace.sample_ratio",
+        doc: "Which share is traced of publishes without the header `traceparent`, and of requests to webhook receivers. \
+              A publish with the header is traced if its publisher says so in it.",
+        default: "0.01",
+        example: "1",
+        flag: None,
+        set: Set::Parsed("number from 0 to 1", |settings, ratio| {
+            settings.trace.sample_ratio = value::ratio(ratio)?;
+            Ok(())
+        }),
+    },
+    Key {
+        path: "trace.max_per_second",
+        doc: "Most traces that begin at this process in a second because publishers ask for them by a sampled \
+              `traceparent`, and as many more because of `trace.sample_ratio`. What one app asks for is thus no more \
+              than the collector was made for.",
+        default: "100",
+        example: "1000",
+        flag: None,
+        set: Set::Count(0..=u32::MAX, |settings, count| settings.trace.max_per_second = count),
+    },
+    Key {
+        path: "trace.ca_file",
+        doc: "PEM file with the authorities that may have signed the collector's certificate; without it those of the \
+              system.",
+        default: "",
+        example: "/etc/fanfare/collector-ca.pem",
+        flag: None,
+        set: Set::Path(|settings, path| settings.trace.ca_file = path),
+    },
+    Key {
+        path: "trace.headers",
+        doc: "Headers for the collector as `name=value` with commas between, as hosted ones ask for.",
+        default: "",
+        example: "authorization=Basic dXNlcjp0b2tlbg==",
+        flag: None,
+        set: Set::Secret(|settings, headers| {
+            headers.as_ref().map(|headers| value::pairs(headers.expose())).transpose()?;
+            settings.trace.headers = headers;
+            Ok(())
+        }),
+    },
+    Key {
         path: "admin.listen",
-        doc: "Where `/livez`, `/readyz`, `/metrics`, `/version` and `/log-level` are served, over plain HTTP and \
+        doc: "Where `/livez`, `/readyz`, `/metrics`, `/metrics/apps`, `/version` and `/log-level` are served, over plain HTTP and \
               without authentication: keep it away from the public.",
         default: "127.0.0.1:6003",
         example: "0.0.0.0:6003",
@@ -179,7 +253,8 @@ pub(super) static KEYS: &[Key] = &[
     Key {
         path: "control.tls.cert_file",
         doc: "PEM file with the certificate of the control plane, with `control.tls.key_file`. Not set: plain text, \
-              for loopback or behind a proxy.",
+              for loopback or behind a proxy. The files of `control.tls` are read again every 10 s, so that a renewed \
+              certificate is used without a restart.",
         default: "",
         example: "/etc/fanfare/control.pem",
         flag: None,
@@ -530,6 +605,111 @@ pub(super) static KEYS: &[Key] = &[
         set: Set::Count(1..=u32::MAX, |settings, count| settings.edge.max_connections = count as usize),
     },
     Key {
+        path: "edge.accept_rate",
+        doc: "New sockets a second, for requests and connections alike; those that come faster wait in the listener's \
+              backlog, so that a storm of reconnecting clients is drawn out rather than refused. A core takes about \
+              5,000 in plain text and 1,500 over TLS. Backends that open a socket for each publish count, too; those \
+              that keep theirs do not. 0: no limit.",
+        default: "2000",
+        example: "500",
+        flag: None,
+        set: Set::Count(0..=1_000_000, |settings, rate| settings.edge.accept_rate = rate),
+    },
+    Key {
+        path: "edge.accept_burst",
+        doc: "How many of `edge.accept_rate` may come at once after a while of fewer.",
+        default: "2000",
+        example: "500",
+        flag: None,
+        set: Set::Count(1..=1_000_000, |settings, burst| settings.edge.accept_burst = burst),
+    },
+    Key {
+        path: "edge.max_handshakes",
+        doc: "Sockets that have not sent their first request yet; more wait in the listener's backlog, and meanwhile a \
+              socket that takes longer than half of `edge.handshake_timeout` for it is closed. Over TLS each takes about 40 KB.",
+        default: "2048",
+        example: "512",
+        flag: None,
+        set: Set::Count(1..=1_000_000, |settings, count| settings.edge.max_handshakes = count as usize),
+    },
+    Key {
+        path: "edge.memory_limit",
+        doc: "Memory beyond which nobody new is taken, and `/readyz` says so: what is open is worth more than what comes. \
+              `auto`: nine tenths of what the process's container (control group) may use, compared with what that \
+              uses without the file cache; without a container's limit, none. A size is compared with the process's \
+              resident memory, to which the kernel's own for sockets, about 5 KB each, has to be added. `off`: none.",
+        default: "auto",
+        example: "2GiB",
+        flag: None,
+        set: Set::Parsed("`auto`, `off`, or a size of at least 64MiB", |settings, text| {
+            settings.edge.memory_limit = match text {
+                "auto" => MemoryLimit::Auto,
+                "off" => MemoryLimit::Off,
+                size => MemoryLimit::Bytes(value::size(size)?),
+            };
+            Ok(())
+        }),
+    },
+    Key {
+        path: "edge.address_connections",
+        doc: "Sockets of one client address at one time, of IPv6 those of one /64; one more is refused with 429. A session \
+              of the HTTP fallback keeps the place of the socket that it began on. 0: no limit, since a whole office, \
+              school or mobile carrier may be behind one address. Behind a load balancer it needs `edge.proxy_protocol` \
+              or `edge.trusted_proxies`, or all clients have the balancer's address. Addresses in \
+              `edge.trusted_proxies` are not limited; of clients behind them connections are counted and plain \
+              requests are not.",
+        default: "0",
+        example: "500",
+        flag: None,
+        set: Set::Count(0..=u32::MAX, |settings, count| settings.edge.address_connections = count),
+    },
+    Key {
+        path: "edge.address_rate",
+        doc: "New ones of `edge.address_connections` a second; a second's worth may come at once. 0: no limit, for the \
+              same reason: an office whose line was cut comes back all at once.",
+        default: "0",
+        example: "50",
+        flag: None,
+        set: Set::Count(0..=1_000_000, |settings, rate| settings.edge.address_rate = rate),
+    },
+    Key {
+        path: "edge.proxy_protocol",
+        doc: "`required`: every socket begins with a PROXY header, version 1 or 2, by which a load balancer that passes \
+              bytes on says whom they are from; one without is closed. Set `edge.trusted_proxies` beside it, unless \
+              nobody but the balancer reaches this port.",
+        default: "off",
+        example: "required",
+        flag: None,
+        set: Set::Parsed("`off` or `required`", |settings, text| {
+            settings.edge.proxy_protocol = ProxyProtocol::parse(text)?;
+            Ok(())
+        }),
+    },
+    Key {
+        path: "edge.trusted_proxies",
+        doc: "Networks and addresses of proxies that are believed when they say whom they speak for: by a PROXY header, \
+              which then counts from nobody else; by `X-Forwarded-For` or, without that, `Forwarded`. Not set: the \
+              headers of requests count for nothing. `X-Forwarded-Proto` is taken from anybody: a client that claims \
+              TLS falsely deceives nobody but itself.",
+        default: "",
+        example: "10.0.0.0/8,2001:db8::/32",
+        flag: None,
+        set: Set::List(|settings, networks| {
+            settings.edge.trusted_proxies = Networks::parse(&networks)?;
+            Ok(())
+        }),
+    },
+    Key {
+        path: "edge.max_connection_age",
+        doc: "How long a connection or event stream lasts, give or take a tenth; then its client is told to reconnect, \
+              as when the node stops, and nobody sees its presence members leave. Spreads clients over nodes that were \
+              added, and exercises the way back. 0s: as long as it likes.",
+        default: "0s",
+        example: "6h",
+        flag: None,
+        set: Set::Duration(Duration::ZERO..=DAY, |settings, age| settings.edge.max_connection_age = age),
+    },
+    Key {
         path: "edge.handshake_timeout",
         doc: "From the accepted socket to the end of the first request head, TLS included. A phone on a bad network \
               needs some round trips; a socket that says nothing must not stay.",
@@ -644,7 +824,8 @@ pub(super) static KEYS: &[Key] = &[
     },
     Key {
         path: "edge.close_timeout",
-        doc: "How long a connection that is being closed has to take its last bytes.",
+        doc: "How long a connection that is being closed has to take its last bytes. By what is more than the default a \
+              process needs more than the 15 s beyond `drain.grace` and `drain.duration` in which it ends otherwise.",
         default: "5s",
         example: "2s",
         flag: None,
@@ -737,8 +918,8 @@ pub(super) static KEYS: &[Key] = &[
     },
     Key {
         path: "drain.grace",
-        doc: "How long a process that was told to stop still answers new clients with a refusal while load balancers \
-              take notice, before it closes connections.",
+        doc: "How long a process that was told to stop still serves new clients, while load balancers take notice, \
+              before it closes connections and takes no more of them.",
         default: "10s",
         example: "1s",
         flag: None,

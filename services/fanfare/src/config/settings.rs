@@ -6,8 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backbone::sealing::ClusterKeys;
+use channels::Secret;
 use control::AdminToken;
 use telemetry::Format;
+
+use super::value;
 
 /// A part of the product that a process can run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,6 +74,10 @@ pub(crate) struct Settings {
     pub(crate) log_format: Format,
     /// Which events are logged.
     pub(crate) log_filter: String,
+    /// Apps with metrics of their own.
+    pub(crate) metrics_apps: usize,
+    /// Where traces go, and which.
+    pub(crate) trace: Trace,
     /// The edge, without TLS; [`Settings::edge`] has it whole.
     pub(crate) edge: edge::Config,
     /// Certificate and key for clients.
@@ -131,6 +138,27 @@ pub(crate) struct Control {
     pub(crate) request_timeout: Duration,
 }
 
+/// What an operator chooses about traces.
+#[derive(Debug)]
+pub(crate) struct Trace {
+    /// The collector's URL; not set: no traces.
+    pub(crate) endpoint: Option<String>,
+    /// Which share is traced of what no publisher decides about.
+    pub(crate) sample_ratio: f64,
+    /// Most traces that begin in a second, for each of two reasons.
+    pub(crate) max_per_second: u32,
+    /// Who may have signed the collector's certificate; not set: whom the system trusts.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Headers for the collector, as `name=value,…`.
+    pub(crate) headers: Option<Secret>,
+}
+
+impl Default for Trace {
+    fn default() -> Self {
+        Self { endpoint: None, sample_ratio: 0.01, max_per_second: 100, ca_file: None, headers: None }
+    }
+}
+
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Default for Control {
@@ -167,6 +195,8 @@ impl Default for Settings {
             seed: None,
             log_format: Format::Auto,
             log_filter: "info,async_nats=warn".to_owned(),
+            metrics_apps: 0,
+            trace: Trace::default(),
             edge: edge::Config::default(),
             tls: TlsFiles::default(),
             tls_reload_interval: Duration::from_secs(10),
@@ -206,7 +236,7 @@ impl Settings {
 
     /// The whole configuration of the control plane of the node `id`.
     pub(crate) fn control(&self, id: &str) -> control::Config {
-        let tls = |(cert_file, key_file): (&PathBuf, &PathBuf)| control::Tls {
+        let tls = |(cert_file, key_file): (&PathBuf, &PathBuf)| certificate::Files {
             cert_file: cert_file.clone(),
             key_file: key_file.clone(),
             client_ca_file: self.control.client_ca_file.clone(),
@@ -245,9 +275,34 @@ impl Settings {
             server_name: self.control.server_name.clone(),
             identity: self.control.client.pair().map(identity),
         };
-        let name = self.node_name.clone().unwrap_or_else(machine_name);
+        let name = self.node_name();
         let roles: Vec<_> = self.roles.iter().map(|role| role.name()).collect();
         agent::Config { trust, ..agent::Config::new(&name, &roles, env!("CARGO_PKG_VERSION"), keys) }
+    }
+
+    /// What tracing is told, if it is on.
+    pub(crate) fn trace(&self) -> Option<telemetry::trace::Config> {
+        let Trace { endpoint, sample_ratio, max_per_second, ca_file, headers } = &self.trace;
+        let headers = headers.as_ref().map(|headers| value::pairs(headers.expose()).unwrap_or_default());
+        let roles: Vec<_> = self.roles.iter().map(|role| role.name()).collect();
+        Some(telemetry::trace::Config {
+            endpoint: endpoint.clone()?,
+            ca_file: ca_file.clone(),
+            headers: headers.unwrap_or_default(),
+            sample_ratio: *sample_ratio,
+            max_per_second: *max_per_second,
+            resource: vec![
+                ("service.name", "fanfare".to_owned()),
+                ("service.version", env!("CARGO_PKG_VERSION").to_owned()),
+                ("service.instance.id", self.node_name()),
+                ("fanfare.roles", roles.join(",")),
+            ],
+        })
+    }
+
+    /// What this process is called.
+    fn node_name(&self) -> String {
+        self.node_name.clone().unwrap_or_else(machine_name)
     }
 
     /// What is wrong between settings that are each fine, as sentences.

@@ -50,7 +50,8 @@ fn fingerprint(settings: &Settings) -> String {
     let shown = format!("{settings:?} {:?} {:?} {keys:?}", settings.edge(), settings.control("id"));
     let agent = settings.agent(Arc::new(ClusterKeys::generate()));
     let shown = format!("{shown} {:?} {:?}", agent.name, agent.trust);
-    format!("{shown} {token:?} {password:?} {:?} {:?} {:?}", nats.urls, nats.credentials_file, nats.tls)
+    let headers = settings.trace.headers.as_ref().map(|headers| headers.expose());
+    format!("{shown} {headers:?} {token:?} {password:?} {:?} {:?} {:?}", nats.urls, nats.credentials_file, nats.tls)
 }
 
 #[test]
@@ -134,7 +135,7 @@ fn all_mistakes_are_told_at_once_with_their_places() {
         "fanfare.toml:1: listen: \"here\" is not an IP address with a port, as in \"127.0.0.1:6001\"".to_owned(),
         "fanfare.toml:3: backbone.shads is no setting; did you mean backbone.shards?".to_owned(),
         "fanfare.toml:4: backbone.replicas: 9 is not between 1 and 5".to_owned(),
-        "fanfare.toml:6: log.format is not a whole number, nor a string such as \"30s\" or \"64KiB\"".to_owned(),
+        "fanfare.toml:6: log.format: \"1.5\" is none of auto, human and json".to_owned(),
         "FANFARE_BACKBONE_SWEEP_INTERVAL: backbone.sweep_interval: \"30\" is not a duration".to_owned(),
         "--role: role is no setting; did you mean roles?".to_owned(),
     ] {

@@ -50,6 +50,22 @@ pub(crate) fn count(text: &str) -> Result<u64, String> {
     number.ok_or_else(|| format!("{text:?} is not a whole number"))
 }
 
+/// A share of one, as in `0.01`.
+pub(crate) fn ratio(text: &str) -> Result<f64, String> {
+    let ratio = text.trim().parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
+    ratio.ok_or_else(|| format!("{text:?} is no number from 0 to 1, as in \"0.01\""))
+}
+
+/// `name=value` between commas. What is wrong is not shown: the values may be secret.
+pub(crate) fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {
+    let pair = |item: &String| {
+        let (name, value) = item.split_once('=').filter(|(name, _)| !name.trim().is_empty())?;
+        Some((name.trim().to_owned(), value.trim().to_owned()))
+    };
+    let pairs: Option<Vec<_>> = list(text).iter().map(pair).collect();
+    pairs.ok_or_else(|| "is not a list of name=value with commas between".to_owned())
+}
+
 /// `true` or `false`.
 pub(crate) fn switch(text: &str) -> Result<bool, String> {
     match text.trim() {
@@ -124,6 +140,16 @@ mod tests {
             assert!(count(text).is_err(), "{text}");
         }
         assert_eq!((switch("true"), switch("yes").is_err()), (Ok(true), true));
+        assert_eq!((ratio("0.25"), ratio("1")), (Ok(0.25), Ok(1.0)));
+        for text in ["", "-0.1", "1.1", "NaN", "1%"] {
+            assert!(ratio(text).is_err(), "{text}");
+        }
+        let authorization = ("authorization".to_owned(), "Basic dXNlcg==".to_owned());
+        assert_eq!(
+            pairs("authorization=Basic dXNlcg==, x=y"),
+            Ok(vec![authorization, ("x".to_owned(), "y".to_owned())])
+        );
+        assert!(!pairs("s3cret").unwrap_err().contains("s3cret"));
         assert!(address("[::1]:0").is_ok() && address("localhost:80").is_err() && address("6001").is_err());
         assert_eq!(list(" a, ,b,"), ["a", "b"]);
     }

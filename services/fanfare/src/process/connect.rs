@@ -8,6 +8,7 @@ use backbone::audit::AuditLog;
 use backbone::registry::{Registry, RegistryError};
 use backbone::sealing::ClusterKeys;
 use backbone::{Backbone, StartError};
+use clock::Backoff;
 use control::seed::{Applied, Seed, SeedError};
 use telemetry::Check;
 use tokio::time::sleep;
@@ -19,8 +20,8 @@ use crate::private_file;
 /// Where a data directory has the cluster key.
 const CLUSTER_KEY_FILE: &str = "cluster.key";
 
-/// First and longest pause before another attempt. The longest bounds how much later than NATS an edge comes up.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+/// Pauses before another attempt. The longest pause bounds how much later than NATS an edge comes up.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
 
 /// Connects, however long it takes: NATS may come up later than we do. Meanwhile `check` says what is missing.
 pub(super) async fn connect(settings: &Settings, check: &Check) -> Result<Backbone, RunError> {
@@ -33,8 +34,9 @@ pub(super) async fn connect(settings: &Settings, check: &Check) -> Result<Backbo
         };
     }
     check.set_not_ready("connecting to NATS");
-    let mut pause = BACKOFF.0;
+    let mut backoff = BACKOFF;
     loop {
+        let pause = backoff.pause();
         match Backbone::connect(&settings.backbone, &settings.nats).await {
             Ok(backbone) => return Ok(backbone),
             Err(StartError::Refused(sentence)) => return Err(RunError::Backbone(sentence)),
@@ -44,7 +46,6 @@ pub(super) async fn connect(settings: &Settings, check: &Check) -> Result<Backbo
             }
         }
         sleep(pause).await;
-        pause = (pause * 2).min(BACKOFF.1);
     }
 }
 
@@ -73,8 +74,9 @@ pub(super) fn cluster_keys(settings: &Settings) -> Result<Arc<ClusterKeys>, RunE
 
 /// Applies a seed, again and again while the backbone does not answer.
 pub(super) async fn seed(seed: &Seed, registry: &Registry, log: &AuditLog, check: &Check) -> Result<Applied, RunError> {
-    let mut pause = BACKOFF.0;
+    let mut backoff = BACKOFF;
     loop {
+        let pause = backoff.pause();
         match seed.apply(registry, log).await {
             Ok(applied) => return Ok(applied),
             Err(SeedError::Registry {
@@ -87,6 +89,5 @@ pub(super) async fn seed(seed: &Seed, registry: &Registry, log: &AuditLog, check
             Err(error) => return Err(error.into()),
         }
         sleep(pause).await;
-        pause = (pause * 2).min(BACKOFF.1);
     }
 }

@@ -2,9 +2,13 @@
 
 use std::net::SocketAddr;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::config::{Role, Settings};
+
+/// Sockets that may wait to be accepted: as many as the kernel takes, which is `net.core.somaxconn`. An edge lets a storm
+/// of clients wait there.
+const BACKLOG: u32 = 65_535;
 
 /// A socket that cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -27,25 +31,32 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    /// Binds what the roles need. Port 0 is any free one, so the settings come back with the addresses there are.
-    pub(super) async fn bind(mut settings: Settings) -> Result<(Self, Settings), BindError> {
+    /// Binds what the roles need. Port 0 is any free one, so the settings come back with the addresses there are. To be
+    /// called within a tokio runtime.
+    pub(super) fn bind(mut settings: Settings) -> Result<(Self, Settings), BindError> {
         let edge = match settings.runs(Role::Edge) {
-            true => Some(bind("listen", &mut settings.listen).await?),
+            true => Some(bind("listen", &mut settings.listen)?),
             false => None,
         };
         let control = match settings.runs(Role::Control) {
-            true => Some(bind("control.listen", &mut settings.control_listen).await?),
+            true => Some(bind("control.listen", &mut settings.control_listen)?),
             false => None,
         };
-        let admin = bind("admin.listen", &mut settings.admin_listen).await?;
+        let admin = bind("admin.listen", &mut settings.admin_listen)?;
         Ok((Self { edge, control, admin }, settings))
     }
 }
 
-async fn bind(key: &'static str, address: &mut SocketAddr) -> Result<TcpListener, BindError> {
+fn bind(key: &'static str, address: &mut SocketAddr) -> Result<TcpListener, BindError> {
     let wanted = *address;
     let failed = |source| BindError { key, address: wanted, source };
-    let listener = TcpListener::bind(wanted).await.map_err(failed)?;
+    let socket = match wanted {
+        SocketAddr::V4(_) => TcpSocket::new_v4().map_err(failed)?,
+        SocketAddr::V6(_) => TcpSocket::new_v6().map_err(failed)?,
+    };
+    // A port is to be had again at once after a process that has served it.
+    socket.set_reuseaddr(true).and_then(|()| socket.bind(wanted)).map_err(failed)?;
+    let listener = socket.listen(BACKLOG).map_err(failed)?;
     *address = listener.local_addr().map_err(failed)?;
     tracing::info!(key, %address, "listening");
     Ok(listener)

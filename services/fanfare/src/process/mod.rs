@@ -2,11 +2,12 @@
 //!
 //! Owns the one runtime and every task in it. Knows in which order parts start and stop, and nothing of what they do.
 
+mod app_metrics;
 mod connect;
 mod listeners;
 mod monitor;
 mod roles;
-mod signals;
+pub(crate) mod signals;
 mod tasks;
 
 use std::path::PathBuf;
@@ -19,10 +20,11 @@ use backbone::audit::AuditLog;
 use backbone::registry::{Apps, Registry};
 use control::seed::{Seed, SeedError};
 use metering::Meters;
-use telemetry::admin::{self, Admin};
+use telemetry::admin::{self, Admin, AppsPage};
 use telemetry::{Check, Exporter, LogFilter, Readiness};
 use tokio_util::sync::CancellationToken;
 
+use self::app_metrics::AppMetrics;
 use self::listeners::{BindError, Listeners};
 use self::signals::Signals;
 use self::tasks::{Ended, Tasks};
@@ -50,6 +52,9 @@ pub(crate) enum RunError {
     /// Metrics did not start.
     #[error(transparent)]
     Metrics(#[from] telemetry::InstallError),
+    /// Traces cannot be sent as the settings say.
+    #[error(transparent)]
+    Traces(#[from] telemetry::trace::StartError),
     /// A socket cannot be had.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -128,6 +133,8 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode, RunError> {
 
 struct Process {
     settings: Settings,
+    /// If they are wanted.
+    app_metrics: Option<AppMetrics>,
     readiness: Readiness,
     signals: Signals,
     /// Cancelled when the control plane orders this node to drain.
@@ -147,10 +154,12 @@ impl Process {
             tracing::warn!(name, "environment variable is no setting");
         }
         let exporter = Exporter::install(version)?;
+        let traces = settings.trace().map(|config| telemetry::trace::start(&config)).transpose()?;
         let signals = Signals::listen()?;
-        let (listeners, settings) = Listeners::bind(settings).await?;
+        let (listeners, settings) = Listeners::bind(settings)?;
         let readiness = Readiness::new();
         let mut process = Self {
+            app_metrics: (settings.metrics_apps > 0).then(|| AppMetrics::new(settings.metrics_apps)),
             settings,
             readiness,
             signals,
@@ -158,9 +167,15 @@ impl Process {
             roles: Tasks::default(),
             background: Tasks::default(),
         };
+        if let Some(traces) = traces {
+            process.background.spawn("the export of traces", |stop| traces.run(stop.cancelled_owned()));
+        }
         // Before anybody can ask: without any check the answer would be yes.
         let check = process.readiness.check("backbone");
-        let admin = Admin { exporter, readiness: process.readiness.clone(), log_filter, version };
+        let apps = process.app_metrics.clone().map(|metrics| AppsPage::new(move || metrics.render()));
+        let (readiness, commit) = (process.readiness.clone(), crate::COMMIT);
+        let admin = Admin { exporter, readiness, log_filter, apps, version, commit };
+        process.background.spawn("the watch over the runtime", |stop| telemetry::watch_runtime(stop.cancelled_owned()));
         process.background.spawn("the admin listener", |stop| async move {
             admin::serve(listeners.admin, admin, stop.cancelled_owned()).await;
         });
@@ -206,6 +221,10 @@ impl Process {
         let apps = Apps::watch(registry);
         self.background.spawn("the watch over apps", |stop| apps.run(stop));
         let meters = Arc::new(Meters::new(Instant::now()));
+        if let Some(metrics) = self.app_metrics.clone() {
+            let (meters, apps) = (Arc::clone(&meters), apps.clone());
+            self.background.spawn("the metrics by app", |stop| metrics.run(meters, apps, stop));
+        }
         let edge = match edge {
             Some(listener) => Some((roles::edge(self, &backbone, &apps, &meters, &keys)?, listener)),
             None => None,

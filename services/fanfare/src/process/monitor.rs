@@ -1,6 +1,7 @@
-//! Watches over what every role depends on: tells readiness and metrics whether the backbone is there and how old the
-//! copy of the apps is.
+//! Watches over what every role depends on: tells readiness and metrics whether the backbone is there, how far it is
+//! behind, and how old the copy of the apps is.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use backbone::Backbone;
@@ -19,16 +20,21 @@ const GRACE: Duration = Duration::from_secs(15);
 
 /// Runs until `stop`.
 pub(super) async fn run(backbone: Backbone, apps: Apps, check: Check, stop: CancellationToken) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        never = backbone.measure_lag() => match never {},
+        never = watch(&backbone, &apps, &check) => match never {},
+    }
+}
+
+async fn watch(backbone: &Backbone, apps: &Apps, check: &Check) -> Infallible {
     let up = BACKBONE_UP.handle();
     let age = CONTROL_SNAPSHOT_AGE_SECONDS.handle();
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last_up = Instant::now();
     loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
+        ticks.tick().await;
         let is_up = backbone.is_up();
         up.set(if is_up { 1.0 } else { 0.0 });
         if let Some(since) = apps.age() {

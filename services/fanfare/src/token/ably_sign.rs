@@ -39,7 +39,7 @@ impl Wanted {
     }
 
     fn ttl_ms(&self) -> u64 {
-        u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX)
+        clock::millis(self.ttl)
     }
 }
 

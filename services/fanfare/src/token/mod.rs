@@ -8,11 +8,11 @@ mod explain;
 mod sign;
 
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use auth::Signer;
 use channels::{KeyName, Secret};
 use clap::{Args, Subcommand};
+use clock::unix_seconds;
 
 use self::ably_sign::{SignJwt, SignToken, SignTokenRequest};
 use self::explain::Explain;
@@ -94,18 +94,13 @@ impl Secrets {
 /// Runs the command; answers whether what was explained is good.
 pub(crate) fn run(command: &Command) -> Result<bool, Problem> {
     let (text, is_good) = match command {
-        Command::SignRequest(request) => (request.sign(now_seconds())? + "\n", true),
+        Command::SignRequest(request) => (request.sign(unix_seconds())? + "\n", true),
         Command::SignAuth(auth) => (auth.sign()? + "\n", true),
-        Command::SignJwt(jwt) => (jwt.sign(now_seconds())? + "\n", true),
-        Command::SignTokenRequest(request) => (request.sign(now_seconds() * 1000, rand::random())? + "\n", true),
-        Command::SignToken(token) => (token.sign(now_seconds() * 1000, rand::random())? + "\n", true),
-        Command::Explain(explain) => explain.text(now_seconds())?,
+        Command::SignJwt(jwt) => (jwt.sign(unix_seconds())? + "\n", true),
+        Command::SignTokenRequest(request) => (request.sign(unix_seconds() * 1000, rand::random())? + "\n", true),
+        Command::SignToken(token) => (token.sign(unix_seconds() * 1000, rand::random())? + "\n", true),
+        Command::Explain(explain) => explain.text(unix_seconds())?,
     };
     crate::print(&text);
     Ok(is_good)
-}
-
-/// Seconds since the Unix epoch.
-pub(crate) fn now_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }

@@ -40,12 +40,19 @@ pub(crate) struct Publisher {
     edge: SocketAddr,
     app: String,
     signer: Signer,
+    /// Sent with each request.
+    traceparent: Option<String>,
     stream: Option<BufReader<TcpStream>>,
 }
 
 impl Publisher {
     pub(crate) fn new(edge: SocketAddr, credentials: &Credentials) -> Self {
-        Self { edge, app: credentials.app.clone(), signer: credentials.signer(), stream: None }
+        Self { edge, app: credentials.app.clone(), signer: credentials.signer(), traceparent: None, stream: None }
+    }
+
+    /// One whose publishes are a part of a trace.
+    pub(crate) fn traced(self, traceparent: &str) -> Self {
+        Self { traceparent: Some(traceparent.to_owned()), ..self }
     }
 
     /// Publishes one event to one channel.
@@ -65,8 +72,10 @@ impl Publisher {
         let body = body.to_string();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let query = self.signer.request("POST", &path, &[], body.as_bytes(), now);
+        let traceparent = self.traceparent.iter().map(|value| format!("traceparent: {value}\r\n")).collect::<String>();
         let request = format!(
-            "POST {path}?{query} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            "POST {path}?{query} HTTP/1.1\r\nhost: x\r\n{traceparent}content-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
             body.len()
         );
         let mut stream = match self.stream.take() {

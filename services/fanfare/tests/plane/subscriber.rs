@@ -91,11 +91,16 @@ impl Subscriber {
 
     /// The next event of this name; those before it are forgotten.
     pub(crate) async fn event(&mut self, name: &str) -> Value {
+        self.event_with(|event| event == name).await
+    }
+
+    /// The next event with such a name; those before it are forgotten.
+    pub(crate) async fn event_with(&mut self, is_named: impl Fn(&str) -> bool) -> Value {
         loop {
-            match within(name, self.seen.recv()).await.unwrap() {
-                Seen::Event { event, data, .. } if event == name => return data,
+            match within("an event", self.seen.recv()).await.unwrap() {
+                Seen::Event { event, data, .. } if is_named(&event) => return data,
                 Seen::Event { .. } => {}
-                Seen::Closed(closed) => panic!("closed, waiting for {name}: {closed:?}"),
+                Seen::Closed(closed) => panic!("closed, waiting for an event: {closed:?}"),
             }
         }
     }

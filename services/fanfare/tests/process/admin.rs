@@ -142,6 +142,26 @@ fn what_happens_is_watched() {
 }
 
 #[test]
+fn metrics_by_app_are_a_page_of_their_own() {
+    let server = Server::start(&["dev", "--set", "metrics.apps=3"], &[]);
+    server.wait_until_ready_is(200);
+    assert!(publish(&server).contains(" 200 "));
+    eventually("the demo app on the page", || {
+        let (status, page) = server.get("/metrics/apps");
+        assert_eq!(status, 200);
+        page.contains("\nfanfare_app_messages_in_total{app=\"1001\"} 1\n").then_some(())
+    });
+    let (_, metrics) = server.get("/metrics");
+    assert!(!metrics.contains("{app=\"") && !metrics.contains(",app=\""), "{metrics}");
+    for metric in ["fanfare_runtime_workers ", "fanfare_runtime_scheduler_delay_seconds_count ", "process_threads "] {
+        assert!(metrics.contains(metric), "{metric} in\n{metrics}");
+    }
+    let plain = Server::start(&["dev"], &[]);
+    let (status, sentence) = plain.get("/metrics/apps");
+    assert_eq!((status, sentence.contains("metrics.apps")), (404, true), "{sentence}");
+}
+
+#[test]
 fn what_users_created_outlives_the_process() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");

@@ -33,6 +33,12 @@ fn dev_greets_serves_and_drains() {
     let (status, log) = server.wait();
     assert_eq!(status.code(), Some(0), "{log}");
     assert!(log.contains("\"message\":\"drained\""), "{log}");
+    // One line says how the clients fared, and its absence that they were cut.
+    let lines: Vec<serde_json::Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let told: Vec<_> = lines.iter().filter(|line| line["message"] == "edge has drained").collect();
+    let [told] = told[..] else { panic!("one line, and not {told:?}") };
+    assert_eq!((&told["closed"], &told["forced"]), (&0.into(), &0.into()), "{told}");
+    assert!(told["took"].is_string(), "{told}");
 }
 
 #[test]

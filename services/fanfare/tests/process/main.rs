@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "tests state their expectations with unwrap, helpers of tests too")]
 
 mod admin;
+mod canary;
 mod command_line;
+mod front;
 mod life;
 mod server;

@@ -19,6 +19,17 @@ pub struct EventsQuery {
     limit: usize,
 }
 
+/// An answer, and what is in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventsAnswer {
+    /// The body.
+    pub body: String,
+    /// How many events it holds.
+    pub events: usize,
+    /// Whether more follow them.
+    pub more: bool,
+}
+
 /// What the channel's history holds behind [`EventsQuery::after`].
 #[derive(Clone, Copy, Debug)]
 pub struct Page<'a> {
@@ -63,7 +74,7 @@ impl EventsQuery {
 
     /// The answer: the events that a subscriber would have been sent, each with its position. `next` is the position to
     /// go on from, also when nothing on this page was an event.
-    pub fn answer(&self, page: &Page<'_>) -> String {
+    pub fn answer(&self, page: &Page<'_>) -> EventsAnswer {
         let Page { records, complete, more, head } = *page;
         let events = records.iter().flat_map(|(position, record)| self.events_of(*position, record));
         let mut events: Vec<_> = events.take(self.limit + 1).collect();
@@ -73,6 +84,7 @@ impl EventsQuery {
             Some(_) | None => (more, end),
         };
         events.truncate(self.limit);
+        let count = events.len();
         let mut out = String::from(r#"{"events":["#);
         let mut separator = "";
         for (position, name, data) in events {
@@ -86,7 +98,7 @@ impl EventsQuery {
         }
         write!(out, r#"],"complete":{complete},"more":{more},"next":"{next}","head":"{head}"}}"#)
             .expect("a string takes all text");
-        out
+        EventsAnswer { body: out, events: count, more }
     }
 
     /// The events of a record that are behind `after`: position, name, data.

@@ -15,7 +15,7 @@ mod users;
 
 pub use authenticate::{Authenticated, authenticate};
 pub use error::ApiError;
-pub use events::{EventsQuery, Page};
+pub use events::{EventsAnswer, EventsQuery, Page};
 pub use info::{Cached, Counts, Info};
 pub use occupancy::{ChannelQuery, ChannelsQuery};
 pub use publish::{Event, batch_answer, event_answer, parse_batch, parse_channel_event, parse_event};

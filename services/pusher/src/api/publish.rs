@@ -36,6 +36,7 @@ impl Event {
             client: None,
             timestamp_ms,
             messages: vec![self.message.clone()],
+            traceparent: None,
         }
     }
 }

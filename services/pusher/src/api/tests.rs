@@ -45,7 +45,7 @@ fn answer(app: &App, method: &str, path: &str, query: &str, body: &[u8]) -> Resu
         Action::History { channel } => {
             let query = EventsQuery::parse(&channel, &signed)?;
             let head = "00000000000000ff-1".parse().unwrap();
-            query.answer(&Page { records: &[], complete: true, more: false, head })
+            query.answer(&Page { records: &[], complete: true, more: false, head }).body
         }
     })
 }

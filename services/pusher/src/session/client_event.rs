@@ -59,6 +59,7 @@ impl Session {
             client: self.identity.as_ref().and_then(|identity| identity.members.get(channel)).cloned(),
             timestamp_ms: 0,
             messages: vec![message],
+            traceparent: None,
         };
         out.push(Output::Publish { channel: channel.clone(), record });
         Ok(())

@@ -37,15 +37,23 @@ where
             response(status, TEXT, report.to_string())
         }
         "/metrics" if get => response(StatusCode::OK, EXPOSITION, admin.exporter.render()),
+        "/metrics/apps" if get => match &admin.apps {
+            Some(apps) => response(StatusCode::OK, EXPOSITION, apps.render()),
+            None => response(
+                StatusCode::NOT_FOUND,
+                TEXT,
+                "metrics by app are off; the setting metrics.apps says for how many apps there are some\n",
+            ),
+        },
         "/version" if get => response(StatusCode::OK, JSON, version(admin)),
         "/log-level" if get => response(StatusCode::OK, TEXT, format!("{}\n", admin.log_filter.get())),
         "/log-level" if put => set_log_level(admin, request.into_body()).await,
         "/log-level" => not_allowed("GET, HEAD, PUT"),
-        "/livez" | "/readyz" | "/metrics" | "/version" => not_allowed("GET, HEAD"),
+        "/livez" | "/readyz" | "/metrics" | "/metrics/apps" | "/version" => not_allowed("GET, HEAD"),
         _ => response(
             StatusCode::NOT_FOUND,
             TEXT,
-            "not found; there are /livez, /readyz, /metrics, /version and /log-level\n",
+            "not found; there are /livez, /readyz, /metrics, /metrics/apps, /version and /log-level\n",
         ),
     }
 }
@@ -80,7 +88,8 @@ where
 /// None of these values needs escaping.
 fn version(admin: &Admin) -> String {
     let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
-    format!("{{\"version\":\"{}\",\"os\":\"{os}\",\"arch\":\"{arch}\"}}\n", admin.version)
+    let commit = admin.commit.map(|commit| format!("\"commit\":\"{commit}\",")).unwrap_or_default();
+    format!("{{\"version\":\"{}\",{commit}\"os\":\"{os}\",\"arch\":\"{arch}\"}}\n", admin.version)
 }
 
 fn not_allowed(allowed: &'static str) -> Response<Full<Bytes>> {

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::{Admin, routes, serve};
+use super::{Admin, AppsPage, routes, serve};
 use crate::{Exporter, LogFilter, Readiness};
 
 struct Server {
@@ -27,13 +27,16 @@ fn admin() -> Admin {
     let (log_filter, layer) = LogFilter::detached("info");
     // The filter lives as long as its layer.
     std::mem::forget(layer);
-    Admin { exporter, readiness: Readiness::new(), log_filter, version: "9.9.9" }
+    Admin { exporter, readiness: Readiness::new(), log_filter, apps: None, version: "9.9.9", commit: Some("abc123") }
 }
 
 async fn start() -> Server {
+    start_with(admin()).await
+}
+
+async fn start_with(admin: Admin) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let admin = admin();
     let (stop, stopped) = oneshot::channel();
     let task = tokio::spawn(serve(listener, admin.clone(), async {
         stopped.await.ok();
@@ -82,7 +85,20 @@ async fn shows_metrics_and_version() {
     let (status, text) = server.get("/metrics").await;
     assert_eq!(status, 200);
     assert!(text.contains("process_open_fds "), "{text}");
-    assert!(server.get("/version").await.1.contains("\"version\":\"9.9.9\""));
+    assert!(server.get("/version").await.1.starts_with("{\"version\":\"9.9.9\",\"commit\":\"abc123\",\"os\":"));
+}
+
+#[tokio::test]
+async fn metrics_by_app_are_a_page_of_their_own() {
+    let server = start().await;
+    let (status, text) = server.get("/metrics/apps").await;
+    assert_eq!(status, 404);
+    assert!(text.contains("metrics.apps"), "{text}");
+    let apps = Some(AppsPage::new(|| "by app\n".to_owned()));
+    let server = start_with(Admin { apps, ..admin() }).await;
+    assert_eq!(server.get("/metrics/apps").await, (200, "by app\n".to_owned()));
+    assert!(!server.get("/metrics").await.1.contains("by app"));
+    assert_eq!(server.ask("PUT", "/metrics/apps", b"").await.0, 405);
 }
 
 #[tokio::test]

@@ -10,6 +10,8 @@
 mod announced;
 mod confirmation;
 mod facts;
+#[cfg(test)]
+mod formats;
 mod interest;
 mod state;
 #[cfg(test)]
@@ -19,13 +21,14 @@ use std::time::Duration;
 
 use backbone::registry::Apps;
 use backbone::{Backbone, Bucket, Entry, IdempotencyId, Kv, KvError, Queue, QueueError, WEBHOOK_EVENT_FORMAT};
+use channels::ChannelHash;
+use clock::{sleep_until, unix_ms};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use prost::Message as _;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::unix_ms;
 use announced::CONFIRMED;
 use confirmation::Confirmation;
 use facts::{Facts, Following};
@@ -141,7 +144,7 @@ impl Decider {
                     state.done(&step, outcome, Instant::now());
                 }
                 _ = confirm.tick() => self.confirm(&mut confirmation).await,
-                () = crate::sleep_until(wake) => {}
+                () = sleep_until(wake) => {}
                 () = stop.cancelled(), if !stop.is_cancelled() => {}
             }
         }
@@ -252,7 +255,8 @@ impl Decider {
             Ok(()) => Outcome::Told(note, revision),
             Err(QueueError::TooLarge) => {
                 // It will never fit.
-                tracing::error!(channel = %step.channel, "a webhook event is too large to be told");
+                let (app, channel_hash) = (&step.place.app, ChannelHash::of(&step.place.app, &step.channel));
+                tracing::error!(%app, %channel_hash, "a webhook event is too large to be told");
                 Outcome::Told(note, revision)
             }
             Err(error @ (QueueError::Full | QueueError::Unavailable)) => {

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use backbone::dead_letters::{Keeper, MAX_PER_APP};
 use channels::AppId;
+use clock::unix_ms;
 use parking_lot::Mutex;
 use proto::backbone::DeadLetter;
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio::time::{Instant, sleep};
 
 use super::lanes::Waiting;
-use crate::clock::unix_ms;
 use crate::metrics::{Metrics, Reason};
 
 /// Format of a dead letter.

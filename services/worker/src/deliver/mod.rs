@@ -12,6 +12,7 @@ mod pace;
 mod receiver;
 mod request;
 mod ticket;
+mod trace;
 pub(crate) mod trust;
 
 use std::collections::HashMap;
@@ -23,6 +24,7 @@ use backbone::dead_letters::Keeper;
 use backbone::registry::Apps;
 use backbone::{Backbone, Consumer, Item, QueueError};
 use channels::{App, AppId, Key, Webhook};
+use clock::unix_ms;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::Mutex as AsyncMutex;
@@ -33,7 +35,6 @@ use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
 use crate::address::Policy;
-use crate::clock::unix_ms;
 use crate::config::Config;
 use crate::event::Event;
 use crate::metrics::Metrics;

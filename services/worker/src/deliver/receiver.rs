@@ -7,6 +7,7 @@ use std::sync::Arc;
 use backbone::dead_letters::Keeper;
 use backbone::registry::Apps;
 use channels::AppId;
+use clock::{sleep_until, unix_ms};
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -20,8 +21,7 @@ use super::lanes::{Batch, Lanes, Waiting};
 use super::load::Load;
 use super::pace::Pace;
 use super::request::{RequestError, Sender};
-use super::{Settings, Target};
-use crate::clock::unix_ms;
+use super::{Settings, Target, trace};
 use crate::event;
 use crate::metrics::{Metrics, Reason};
 
@@ -188,7 +188,7 @@ impl Receiver {
                 () = stop.cancelled(), if !stopping => {}
                 Some(waiting) = self.inbox.recv(), if !stopping => self.lanes.push(waiting),
                 Some((number, result)) = answers.next(), if !answers.is_empty() => self.answered(number, result),
-                () = crate::sleep_until(wake) => {}
+                () = sleep_until(wake) => {}
             }
         }
     }
@@ -228,8 +228,16 @@ impl Receiver {
         self.requests += 1;
         let (number, sender, request, body) =
             (self.requests, self.sender.clone(), target.clone(), event::body(batch.events()));
+        let span = trace::attempt(&self.app, &self.webhook, &batch);
         self.under_way.insert(number, UnderWay { batch, target });
-        Some(Box::pin(async move { (number, sender.post(request.webhook(), request.key(), body).await) }))
+        let seconds = self.metrics.request_seconds.clone();
+        Some(Box::pin(async move {
+            let begun = Instant::now();
+            let result = sender.post(request.webhook(), request.key(), body).await;
+            seconds.record(begun.elapsed().as_secs_f64());
+            trace::answered(span, &result);
+            (number, result)
+        }))
     }
 
     fn answered(&mut self, number: u64, result: Result<(), RequestError>) {

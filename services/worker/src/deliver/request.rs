@@ -7,6 +7,7 @@ use std::time::Duration;
 use auth::Signer;
 use bytes::Bytes;
 use channels::{Key, Webhook};
+use clock::unix_ms;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::rt::Executor;
@@ -18,7 +19,6 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::connect::{ConnectError, Connector};
-use crate::clock::unix_ms;
 
 /// How long an unused connection is kept: a little less than the shortest habit among receivers (5 s, node), so that
 /// requests do not run into connections that are just being closed.

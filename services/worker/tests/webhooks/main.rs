@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::large_futures, reason = "a test says unwrap, and its size is no matter")]
 
 mod addresses;
+mod age;
 mod dead_letters;
 mod decisions;
 mod failover;

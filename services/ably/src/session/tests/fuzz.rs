@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::*;
@@ -26,6 +27,7 @@ fn frames() -> impl Strategy<Value = String> {
         r#"\{"action":[0-6],"clientId":"[a-c*]?","data":("x"|\{"a":1\}|\[\]|1|null|"\\\\ud83d")\}"#,
         r#"\{"name":"[a-z]{0,3}","data":"\PC{0,5}","encoding":"(json|base64|x)","id":"(b:0|c0nnA:1:0|x)"\}"#
             .prop_map(|item| item.replace('\\', "")),
+        r#"\{"data":"(AQL/){0,2}","encoding":"(json/)?base64"\}"#,
         r#"\{"extras":(\{"ephemeral":true\}|\{\}|[0-9]|\{"a":1e999\}),"connectionId":"c0nn[AB]"\}"#,
         Just("{}".to_owned()),
     ];
@@ -97,7 +99,8 @@ impl Seen {
                 prop_assert!(!publish.record.messages.is_empty());
                 for format in Format::ALL {
                     let frame = encode::messages(format, "c", &publish.record, Some(position(1)));
-                    prop_assert!(from_slice::<Value>(format, &frame).is_ok());
+                    // JSON's values have no bytes, which MessagePack shows base64 as.
+                    prop_assert!(from_slice::<IgnoredAny>(format, &frame).is_ok());
                 }
             }
             Output::Presence(presence) => {

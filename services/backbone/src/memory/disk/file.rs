@@ -11,13 +11,13 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clock::{millis, since_epoch};
 use redb::backends::FileBackend;
 use redb::{
     Builder, Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableError, WriteTransaction,
 };
 
 use crate::FORMAT;
-use crate::clock::{millis, since_epoch};
 use crate::config::StartError;
 use crate::kv::Bucket;
 

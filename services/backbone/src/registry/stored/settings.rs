@@ -6,9 +6,8 @@
 use std::time::Duration;
 
 use channels::{InvalidOriginPattern, Limits, OriginPattern, PusherSettings, Quota};
+use clock::millis;
 use proto::backbone::stored_app;
-
-use crate::clock::millis;
 
 pub(super) fn pusher(pusher: &PusherSettings) -> stored_app::PusherSettings {
     let default = PusherSettings::default();

@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use channels::{Webhook, WebhookEvent, WebhookEvents};
+use clock::millis;
 use proto::backbone::stored_app;
 
 use super::{Seal, Unreadable};
-use crate::clock::millis;
 
 /// What values of headers are sealed as.
 const HEADER: &str = "header";

@@ -27,7 +27,6 @@ use telemetry::Counter;
 use self::under_way::{Done, UnderWay};
 use super::{Core, NO_CODE};
 use crate::authentication::{self, Authenticated};
-use crate::clock;
 use crate::connections::Client;
 use crate::hub::{From, Medium, Subscription};
 use crate::meta;

@@ -10,7 +10,6 @@ use channels::App;
 use proto::control::TailKind;
 
 use crate::authentication::{self, Authenticated};
-use crate::clock;
 use crate::connection::{NotPlaced, Visitor, place};
 use crate::connections::Admission;
 use crate::metrics::Refusal;
@@ -140,6 +139,9 @@ fn told(not: NotPlaced) -> ErrorInfo {
         NotPlaced::TlsOnly => Code::Forbidden.says("the app takes connections over TLS only"),
         NotPlaced::Origin => Code::Forbidden.says("the app takes no connections from pages of this origin"),
         NotPlaced::NodeFull => Code::GoElsewhere.says("the node has as many connections as it may have"),
+        NotPlaced::Memory => Code::GoElsewhere.says("the node is short of memory"),
+        // Its status is that of a passing trouble: after any other the client would give up.
+        NotPlaced::Address => Code::Busy.says("too many connections from this address"),
         // Where other nodes have room, or this one soon will, the client is to try again.
         NotPlaced::OverQuota(over) if !over.shared => Code::GoElsewhere.says(over.to_string()),
         NotPlaced::OverQuota(over) => Code::ConnectionQuota.says(over.to_string()),

@@ -22,6 +22,7 @@ use crate::connection::data_bytes;
 use crate::hub::MemberRequest;
 use crate::metrics::PublishResult;
 use crate::tail::Told;
+use crate::trace;
 
 /// Bytes of messages that one connection may have under way, but for the last publish: beyond, its client is not read.
 const MAX_BYTES: u64 = 1024 * 1024;
@@ -103,12 +104,20 @@ impl Connection {
             return self.session.published(msg_serial, Err(error), &mut self.outputs);
         }
         let tailed = shared.tails.any().then(|| (channel.clone(), record.clone()));
-        let publish = backbone::Publish { app: app.id.clone(), channel, tier, record, idempotency: Some(idempotency) };
+        let mut publish =
+            backbone::Publish { app: app.id.clone(), channel, tier, record, idempotency: Some(idempotency) };
+        let mut span = trace::publish("ably_realtime", &app.id, None, begun);
+        if let Some(span) = span.as_deref_mut() {
+            trace::hand_on(span, std::iter::once(&mut publish));
+        }
         let under_way = self.under_way();
         let publishing = under_way.publisher.publish(publish);
         under_way.bytes += bytes;
         under_way.tasks.push(Box::pin(async move {
             let result = publishing.await;
+            if let Some(mut span) = span {
+                trace::published(&mut span, &result);
+            }
             let metrics = &shared.metrics.ably_realtime;
             metrics.seconds.record(begun.elapsed().as_secs_f64());
             metrics.result(PublishResult::of(&result)).increment(1);

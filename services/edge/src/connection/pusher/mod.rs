@@ -22,13 +22,13 @@ use pusher::{Cause, Class, CloseCode, Denied, Input, Now, Output, Session, Socke
 use telemetry::Counter;
 
 use super::{Core, NO_CODE, data_bytes};
-use crate::clock;
 use crate::connections::Client;
 use crate::hub::Subscription;
 use crate::metrics::{Protocol, PublishResult, Transport};
 use crate::queue::{Aside, Ending, Frame, Notices};
 use crate::server::Shared;
 use crate::tail::Told;
+use crate::trace;
 use crate::users::SignedIn;
 use crate::webhooks::Webhooks;
 use crate::websocket::frame;
@@ -287,7 +287,7 @@ impl Connection {
         }
         let Some((channel, mut record)) = self.waiting.pop_front() else { return };
         record.timestamp_ms = clock::unix_ms();
-        let publish = Publish {
+        let mut publish = Publish {
             app: self.core.peer.app.clone(),
             channel,
             // Client events are never stored.
@@ -301,8 +301,16 @@ impl Connection {
         let app = self.core.shared.apps.get(&self.core.peer.app);
         let told = app.filter(|app| Webhooks::wanted(app, WebhookEvent::ClientEvent, &publish.channel));
         let webhooks = told.map(|app| (app, Arc::clone(&self.core.shared.webhooks), publish.clone()));
+        let begun = Instant::now();
+        let mut span = trace::publish("client_event", &publish.app, None, begun);
+        if let Some(span) = span.as_deref_mut() {
+            trace::hand_on(span, std::iter::once(&mut publish));
+        }
         let publishing = async move {
             let result = shared.backbone.publish(publish).await;
+            if let Some(mut span) = span {
+                trace::published(&mut span, &result);
+            }
             if let Some(tailed) = tailed {
                 let (channel, event) = &*tailed;
                 let told = Told { connection: peer.id.as_str(), event, ..Told::default() };
@@ -317,7 +325,7 @@ impl Connection {
             }
             result
         };
-        self.publishing = Some((Instant::now(), Box::pin(publishing)));
+        self.publishing = Some((begun, Box::pin(publishing)));
     }
 
     /// A client event has no answer, so a lost one is only counted: its promise is "at most once".

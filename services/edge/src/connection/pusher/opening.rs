@@ -59,7 +59,7 @@ fn find(
     })?;
     let refused = |code| Refused { code, protocol: Some(handshake.protocol) };
     let refuse = |code, refusal| (Rejection::from(refused(code)), refusal);
-    if shared.draining.is_cancelled() {
+    if shared.closing.is_cancelled() {
         // Before anything is said of the key: 4100 sends it to another node, which knows better.
         return Err(refuse(CloseCode::Unavailable, Refusal::Draining));
     }
@@ -75,7 +75,7 @@ fn find(
             NotPlaced::Disabled => CloseCode::AppDisabled,
             NotPlaced::TlsOnly => CloseCode::TlsOnly,
             NotPlaced::Origin => CloseCode::OriginNotAllowed,
-            NotPlaced::NodeFull => CloseCode::OverCapacity,
+            NotPlaced::NodeFull | NotPlaced::Memory | NotPlaced::Address => CloseCode::OverCapacity,
             NotPlaced::OverQuota(over) => {
                 // Where other nodes have room, or this one soon will, the client is to try again.
                 let code = if over.shared { CloseCode::OverQuota } else { CloseCode::OverCapacity };

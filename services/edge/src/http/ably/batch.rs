@@ -6,6 +6,7 @@ use ably::{Code, ErrorInfo};
 use backbone::Publisher;
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
+use telemetry::trace::Span;
 
 use super::channels::may_see_members;
 use super::failure::unread;
@@ -19,7 +20,12 @@ const CONCURRENT: usize = 64;
 const MOST_MEMBERS: usize = 10_000;
 
 /// `POST /messages`.
-pub(super) async fn publish(call: &Call<'_>, caller: &Caller, body: &[u8]) -> Result<Answer, Failure> {
+pub(super) async fn publish(
+    call: &Call<'_>,
+    caller: &Caller,
+    body: &[u8],
+    mut span: Option<&mut Span>,
+) -> Result<Answer, Failure> {
     let batch = BatchSpecs::parse(body, &call.headers)?;
     let prepared: Vec<Result<Ready, ErrorInfo>> =
         batch.specs.iter().map(|spec| ready(call, caller, &spec.messages)).collect();
@@ -29,7 +35,7 @@ pub(super) async fn publish(call: &Call<'_>, caller: &Caller, body: &[u8]) -> Re
     for (index, (spec, ready)) in batch.specs.iter().zip(&prepared).enumerate() {
         for channel in spec.channels() {
             let ready = ready.as_ref().map_err(|error| Failure::from(error.clone()));
-            let begun = ready.and_then(|ready| send(call, caller, &publisher, channel, ready));
+            let begun = ready.and_then(|ready| send(call, caller, &publisher, channel, ready, span.as_deref_mut()));
             let publish = async move {
                 let result: Result<Published, Failure> = match begun {
                     Ok(sending) => sending.await,

@@ -30,8 +30,8 @@ use tokio_util::sync::CancellationToken;
 use super::api::{NoBody, last, read_body};
 use super::{Body, Reply, Socket, sse};
 use crate::authentication::{Authenticated, authenticate};
-use crate::clock;
 use crate::server::Shared;
+use crate::trace;
 pub(super) use failure::Failure;
 pub(super) use reply::{error as refusal, preflight};
 
@@ -77,6 +77,8 @@ struct Call<'a> {
     begun: Instant,
     /// Milliseconds since the Unix epoch.
     now_ms: u64,
+    /// Which trace it is a part of, if that matters.
+    traceparent: Option<&'a str>,
     /// Who calls, once that is known: the app, and the client if it says which.
     known: OnceLock<(Arc<App>, Identity)>,
 }
@@ -105,7 +107,8 @@ async fn rest(shared: &Arc<Shared>, request: Request<Incoming>) -> Reply {
         let exchange = Exchange::read(&query, &headers).map_err(|(exchange, error)| (exchange, error.into()))?;
         let route = rest::route(method, path).map_err(|error| (exchange, error.into()))?;
         let (begun, now_ms, known) = (Instant::now(), clock::unix_ms(), OnceLock::new());
-        let call = Call { shared, query, headers, exchange, begun, now_ms, known };
+        let traceparent = trace::traceparent(&head.headers);
+        let call = Call { shared, query, headers, exchange, begun, now_ms, traceparent, known };
         // Boxed: sockets do not all have the size of what the largest request takes.
         let answered = Box::pin(respond(&call, route, &mut upload)).await;
         call.tell(&head.method, path, &answered);
@@ -138,13 +141,18 @@ async fn respond(call: &Call<'_>, route: Route, upload: &mut Upload) -> Result<A
         Route::Publish { channel } => {
             let caller = call.caller().map_err(|error| publish::refused(call, None, error.into()))?;
             let body = upload.read(call.shared, call.shared.config.max_body_bytes).await?;
-            let answered = publish::answer(call, &caller, &channel, &body).await;
+            let mut span = trace::publish("ably_rest", &caller.app.id, call.traceparent, call.begun);
+            let answered = publish::answer(call, &caller, &channel, &body, span.as_deref_mut()).await;
+            trace::answered(span, status_code(&answered));
             answered.map_err(|failure| publish::refused(call, Some((&caller.app, &channel)), failure))
         }
         Route::BatchPublish => {
             let caller = call.caller().map_err(|error| publish::refused(call, None, error.into()))?;
             let body = upload.read(call.shared, MAX_BATCH_BYTES).await?;
-            batch::publish(call, &caller, &body).await
+            let mut span = trace::publish("ably_rest", &caller.app.id, call.traceparent, call.begun);
+            let answered = batch::publish(call, &caller, &body, span.as_deref_mut()).await;
+            trace::answered(span, status_code(&answered));
+            answered
         }
         Route::History { channel } => history::answer(call, &call.caller()?, &channel, Kind::Messages).await,
         Route::PresenceHistory { channel } => history::answer(call, &call.caller()?, &channel, Kind::Presence).await,
@@ -171,13 +179,17 @@ impl Call<'_> {
     /// Tells the app's metachannel how the request was answered.
     fn tell(&self, method: &Method, path: &str, answered: &Result<Answer, Failure>) {
         let Some((app, identity)) = self.known.get() else { return };
-        let status_code = match answered {
-            Ok(answer) => answer.status,
-            Err(failure) => failure.error.status,
-        };
+        let status_code = status_code(answered);
         let client_id = if let Identity::Is(client) = identity { Some(client) } else { None };
         let request = meta::Request { method: method.as_str(), path, status_code, client_id };
         self.shared.meta.tell(self.shared, app, &Event::Request(request));
+    }
+}
+
+fn status_code(answered: &Result<Answer, Failure>) -> u16 {
+    match answered {
+        Ok(answer) => answer.status,
+        Err(failure) => failure.error.status,
     }
 }
 

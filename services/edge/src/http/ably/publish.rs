@@ -11,23 +11,31 @@ use backbone::{IdempotencyId, Publish, PublishError, Publisher};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use proto::control::TailKind;
+use telemetry::trace::Span;
 
 use super::failure::unpublished;
 use super::{Call, Caller, Failure};
 use crate::http::publish::Cost;
 use crate::metrics::PublishResult;
 use crate::tail::Told;
+use crate::trace;
 
 /// Most messages in one publish (spec §18).
 pub(super) const MAX_MESSAGES: usize = 1_000;
 
 /// `POST /channels/{channel}/messages`.
-pub(super) async fn answer(call: &Call<'_>, caller: &Caller, name: &str, body: &[u8]) -> Result<Answer, Failure> {
+pub(super) async fn answer(
+    call: &Call<'_>,
+    caller: &Caller,
+    name: &str,
+    body: &[u8],
+    span: Option<&mut Span>,
+) -> Result<Answer, Failure> {
     forced_refusal(&call.query)?;
     let items = parse_publish(body, &call.query, &call.headers)?;
     let ready = ready(call, caller, &items)?;
     let publisher = Publisher::new(call.shared.backbone.clone());
-    let published = send(call, caller, &publisher, name, &ready)?.await?;
+    let published = send(call, caller, &publisher, name, &ready, span)?.await?;
     Ok(call.exchange.answer(201, &published))
 }
 
@@ -71,6 +79,7 @@ pub(super) fn send<'a>(
     publisher: &'a Publisher,
     name: &'a str,
     ready: &Ready,
+    span: Option<&mut Span>,
 ) -> Result<impl Future<Output = Result<Published, Failure>> + use<'a>, Failure> {
     let channel = publishable(caller, name)?;
     let Ready { composed, base, connection } = ready;
@@ -81,11 +90,15 @@ pub(super) fn send<'a>(
         client: composed.client.clone(),
         timestamp_ms: call.now_ms,
         messages: composed.messages.clone(),
+        traceparent: None,
     };
     let tier = if composed.ephemeral { Tier::Ephemeral } else { caller.app.tier(&channel) };
     let (count, base) = (record.messages.len(), base.clone());
     // Nothing is published by publishing nothing.
-    let sending = if count == 0 { None } else { Some(admit(call, &caller.app, channel, tier, record, ready)?) };
+    let mut sending = if count == 0 { None } else { Some(admit(call, &caller.app, channel, tier, record, ready)?) };
+    if let (Some(span), Some((publish, _))) = (span, &mut sending) {
+        trace::hand_on(span, std::iter::once(publish));
+    }
     Ok(async move {
         let at = match sending {
             Some((publish, cost)) => {

@@ -1,14 +1,14 @@
 //! Event streams: `/sse` and `/event-stream`, which receive and nothing else.
 //!
 //! What is asked for and how events look is `ably::sse`'s. Whatever is wrong before a stream begins is an HTTP error;
-//! behind that it is an event. While the node drains a stream is begun only to be ended: an `EventSource` comes back after
-//! the end of a response, and gives up for good after an error.
+//! behind that it is an event. Behind the grace of a drain a stream is begun only to be ended: an `EventSource` comes back
+//! after the end of a response, and gives up for good after an error.
 
 mod body;
 mod stream;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ably::credentials::Credentials;
 use ably::query::Query;
@@ -30,11 +30,10 @@ use self::stream::{Joined, Stream, permit, until};
 use super::ably::{Failure, preflight, refusal, value};
 use super::{Body, Reply, Socket, visitor};
 use crate::authentication::{Authenticated, authenticate};
-use crate::clock;
 use crate::connection::{Core, NotPlaced, place};
 use crate::connections::Client;
 use crate::hub::{Attach, From, Medium};
-use crate::metrics::{Protocol, Transport};
+use crate::metrics::{Asking, Protocol, Recovery, Transport};
 use crate::resume::new_id;
 use crate::server::Shared;
 use crate::tail::Told;
@@ -42,6 +41,9 @@ pub(crate) use body::EventsBody;
 
 /// Tells nginx, and proxies that follow it, to pass events on as they come.
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// When to come back for one whose address has enough connections: when some of them may have ended.
+const CROWDED: Duration = Duration::from_secs(5);
 
 /// Answers a request, whatever its method. `cut` cuts the socket it came over.
 pub(super) async fn answer(
@@ -58,7 +60,7 @@ pub(super) async fn answer(
     }
     match open(shared, socket, cut, path, request).await {
         Ok((encoder, body)) => started(encoder, Body::Events(body)),
-        Err(Refusal::Elsewhere(encoder)) => started(encoder, Body::Whole(encoder.error(&End::Draining.error()).into())),
+        Err(Refusal::Elsewhere(encoder)) => started(encoder, Body::Whole(encoder.elsewhere().into())),
         Err(Refusal::Failure(failure)) => refused(&failure, None).map(Body::Whole),
     }
 }
@@ -79,7 +81,7 @@ fn started(encoder: Encoder, body: Body) -> Response<Body> {
 
 /// Why there is no stream.
 enum Refusal {
-    /// The node drains; the client is to come back, which takes it to another one.
+    /// The node is closing; the client is to come back, which takes it to another one.
     Elsewhere(Encoder),
     /// Anything else.
     Failure(Failure),
@@ -117,6 +119,9 @@ async fn open(
     let mut positions = Positions::default();
     let mut joined = Vec::with_capacity(asked.channels.len());
     for StreamChannel { name, params, from } in asked.channels {
+        if asked.unreadable {
+            shared.metrics.recoveries(Asking::EventStream).ended(Recovery::Invalid);
+        }
         let wanted = params.modes().or(wanted).unwrap_or(Modes::SUBSCRIBE);
         if let Some(from) = from {
             positions.set(name.written(), from);
@@ -134,7 +139,9 @@ async fn open(
             echo: true,
             resumed: false,
         };
-        let subscription = shared.hub.attach(&core.peer, attach)?;
+        let subscription = shared.hub.attach(&core.peer, attach).map_err(Failure::from).inspect_err(|failure| {
+            core.count_out(Some(failure.error.code), &failure.error.message);
+        })?;
         joined.push(Joined { name, subscription, goes_on: from.is_some(), attached: false });
     }
     core.peer.set_subscriptions(joined.len());
@@ -180,7 +187,11 @@ fn refuse(shared: &Shared, app: &App, not: NotPlaced, encoder: Encoder) -> Refus
         NotPlaced::Disabled => Code::AppDisabled.info(),
         NotPlaced::TlsOnly => Code::Forbidden.says("the app takes no connections without TLS"),
         NotPlaced::Origin => Code::Forbidden.says("the app takes no connections from this origin"),
-        NotPlaced::NodeFull => Code::Busy.info(),
+        NotPlaced::NodeFull | NotPlaced::Memory => Code::Busy.info(),
+        NotPlaced::Address => {
+            let error = Code::Rate.says("too many connections from this address");
+            return told(shared, app, Failure { error, retry_after: Some(CROWDED) });
+        }
         NotPlaced::OverQuota(refused) => return told(shared, app, refused.into()),
     };
     told(shared, app, error.into())

@@ -8,7 +8,6 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -24,7 +23,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::body::Chunks;
 use crate::authentication::authenticate;
-use crate::clock;
 use crate::connection::{Core, measure};
 use crate::hub::{Event, EventKind, Subscription};
 use crate::queue::{Ending, Frame, Notices, Written};
@@ -313,11 +311,12 @@ impl Stream {
                 begins.send(Err(error.clone())).ok();
             }
         } else if let Ended::Because(error) = &ended {
-            let last = self.encoder.error(error);
+            let is_moved = *error == End::Draining.error();
+            let last = if is_moved { self.encoder.moved() } else { self.encoder.error(error) };
             let parted = poll_fn(|cx| self.poll_farewell(cx, &last));
             if tokio::time::timeout(shared.config.close_timeout, parted).await.is_err() {
                 self.cut.cancel();
-                shared.forced.fetch_add(1, Ordering::Relaxed);
+                self.core.count_forced();
             }
         }
         self.core.count_out(code, reason);

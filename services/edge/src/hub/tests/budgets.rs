@@ -41,7 +41,15 @@ fn data() -> String {
 fn published() -> Arc<Record> {
     let messages = vec![Message::text("price", data())];
     let kind = RecordKind::Messages;
-    Arc::new(Record { id: None, kind, connection: None, client: None, timestamp_ms: NOW * 1000, messages })
+    Arc::new(Record {
+        id: None,
+        kind,
+        connection: None,
+        client: None,
+        timestamp_ms: NOW * 1000,
+        messages,
+        traceparent: None,
+    })
 }
 
 fn at(sequence: u64) -> Position {

@@ -51,6 +51,7 @@ async fn client_events_are_not_cached() {
         client: None,
         timestamp_ms: 1,
         messages: vec![Message::text("client-a", "2")],
+        traceparent: None,
     };
     let app = fixtures::app().id;
     let channel = name("private-cache-a");
@@ -70,8 +71,9 @@ async fn an_old_event_is_none() {
         kind: RecordKind::Messages,
         connection: None,
         client: None,
-        timestamp_ms: crate::clock::unix_ms() - 31 * 60 * 1000,
+        timestamp_ms: clock::unix_ms() - 31 * 60 * 1000,
         messages: vec![Message::text("e", "old")],
+        traceparent: None,
     };
     let (app, channel) = (fixtures::app(), name("cache-a"));
     let tier = app.tier(&channel);

@@ -2,6 +2,7 @@
 
 mod interleavings;
 mod members;
+mod recoveries;
 mod replays;
 
 use std::collections::BTreeMap;
@@ -145,7 +146,7 @@ impl Reader {
             id: id.to_owned(),
             data: data.to_owned().into(),
             encoding: encoding.to_owned(),
-            timestamp_ms: crate::clock::unix_ms(),
+            timestamp_ms: clock::unix_ms(),
             ..channels::MemberData::default()
         };
         self.subscription().presence(MemberRequest { user: ClientId::new(user).unwrap(), action, said })
@@ -263,8 +264,9 @@ pub(super) fn record(data: &[&str]) -> Record {
         kind: RecordKind::Messages,
         connection: None,
         client: None,
-        timestamp_ms: crate::clock::unix_ms(),
+        timestamp_ms: clock::unix_ms(),
         messages: data.iter().map(|data| Message::text("e", (*data).to_owned())).collect(),
+        traceparent: None,
     }
 }
 

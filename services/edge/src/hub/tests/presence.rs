@@ -301,6 +301,7 @@ async fn after_a_gap_the_roster_is_read_anew() {
             client: None,
             timestamp_ms: 1,
             messages: vec![Message::text("e", number.to_string())],
+            traceparent: None,
         };
         let tier = app.tier(&name(ROOM));
         let publish = Publish { app: app.id, channel: name(ROOM), tier, record, idempotency: None };

@@ -132,3 +132,44 @@ fn server_to_user_channels_have_a_past() {
     let (status, answer) = events(&node, "%23server-to-user-u", &[]);
     assert_eq!((status, data(&answer)), (200, vec!["x"]));
 }
+
+/// As `docs/recovery.md` has it: the app's backend asks for the history of a channel after a position.
+#[test]
+fn who_catches_up_is_counted() {
+    let node = Node::start(quick());
+    let events = |channel: &str, parameters: &[(&str, &str)]| events(&node, channel, parameters);
+    let mut client = node.client();
+    for (channel, source) in [("cold", "stream"), ("warm", "memory")] {
+        if channel == "warm" {
+            client.subscribe(channel);
+        }
+        let start = events(channel, &[]).1["head"].as_str().unwrap().to_owned();
+        for number in 0..3 {
+            node.publish(channel, &number.to_string());
+        }
+        let (_, first) = events(channel, &[("after", &start), ("limit", "2")]);
+        assert_eq!((&first["more"], node.recoveries("pusher", "recovered", source)), (&json!(true), 0.0));
+        events(channel, &[("after", first["next"].as_str().unwrap())]);
+        assert_eq!(node.recoveries("pusher", "recovered", source), 1.0);
+    }
+    let brought = |part: &str| node.metric(&format!("fanfare_recovered_messages_{part}{{protocol=\"pusher\"}}"));
+    assert_eq!((brought("count"), brought("sum")), (4.0, 6.0), "each page, and every event once");
+
+    let start = events("long", &[]).1["head"].as_str().unwrap().to_owned();
+    // One more than a channel keeps.
+    for number in 0..=backbone::Config::default().recoverable_messages {
+        node.publish("long", &number.to_string());
+    }
+    let (_, late) = events("long", &[("after", &start), ("limit", "1000")]);
+    assert_eq!((&late["complete"], node.recoveries("pusher", "expired", "stream")), (&json!(false), 1.0));
+    events("warm", &[("after", "0000000000000001-5")]);
+    assert_eq!(node.recoveries("pusher", "other_epoch", "none"), 1.0);
+    assert_eq!(events("warm", &[("after", "x")]).0, 400);
+    assert_eq!(node.recoveries("pusher", "invalid", "none"), 1.0);
+    assert_eq!(events("tick-a", &[("after", &start)]).0, 400);
+    assert_eq!(node.recoveries("pusher", "not_stored", "none"), 1.0);
+    // Who asks for what there is, or asks wrongly for something else, has not come back.
+    events("warm", &[]);
+    assert_eq!(events("warm", &[("after", &start), ("limit", "0")]).0, 400);
+    assert_eq!(node.all_recoveries(), 6.0);
+}

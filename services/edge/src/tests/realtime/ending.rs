@@ -26,10 +26,13 @@ fn a_drain_sends_clients_to_another_node_where_they_go_on() {
 }
 
 #[test]
-fn during_the_grace_new_clients_are_sent_elsewhere() {
+fn new_clients_are_let_in_during_the_grace_and_sent_elsewhere_behind_it() {
     let node = Node::start(Config { drain_grace: Duration::from_secs(3600), ..quick() });
     node.shutdown.cancel();
     eventually(|| !node.readiness.is_ready(), || "still ready".to_owned());
+    node.connected(KEY);
+    let node = Node::start(everlasting());
+    node.close();
     let refusal = node.refusal(KEY);
     assert_eq!((&refusal["action"], &refusal["error"]["code"]), (&json!(DISCONNECTED), &json!(50320)));
 }

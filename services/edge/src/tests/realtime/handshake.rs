@@ -63,8 +63,7 @@ fn who_is_refused_is_told_over_the_socket() {
 fn a_token_and_a_previous_secret_get_in() {
     let mut app = fixtures::app();
     let previous = channels::Secret::new("former-secret").unwrap();
-    app.keys[0].previous =
-        Some(channels::PreviousSecret { secret: previous, until_ms: crate::clock::unix_ms() + 60_000 });
+    app.keys[0].previous = Some(channels::PreviousSecret { secret: previous, until_ms: clock::unix_ms() + 60_000 });
     let node = Node::with_app(quick(), app);
     node.connected("key=app-key:former-secret");
     let (_client, connected) = node.connected(&format!("access_token={}", token(60.0, None, Some("bob"))));

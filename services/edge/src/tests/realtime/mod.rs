@@ -103,7 +103,7 @@ impl Realtime {
     }
 
     /// The only frame before the end.
-    fn last(&mut self) -> Value {
+    pub(super) fn last(&mut self) -> Value {
         let frame = self.next();
         assert_eq!(self.read(), None);
         frame
@@ -152,7 +152,7 @@ impl Realtime {
 
 /// A token of the app's key that expires in `seconds`, or did.
 fn token(seconds: f64, capability: Option<Value>, client_id: Option<&str>) -> String {
-    let now = Duration::from_millis(crate::clock::unix_ms()).as_secs_f64();
+    let now = Duration::from_millis(clock::unix_ms()).as_secs_f64();
     let claims = JwtClaims {
         issued: Seconds::Fraction(now - 10.0),
         expires: Seconds::Fraction(now + seconds),

@@ -123,3 +123,22 @@ fn a_crowd_that_comes_back_is_one_transport_each() {
     };
     eventually(|| open() == 40.0, || format!("{} transports", open()));
 }
+
+#[test]
+fn who_catches_up_is_counted() {
+    let here = Node::start(quick());
+    let there = here.another(quick());
+    let (mut client, _) = here.connected(KEY);
+    let serial = client.attach("room")["channelSerial"].clone();
+    here.publish("room", "missed");
+    let (mut back, _) = there.connected(&resume(&client.key));
+    assert_eq!(there.all_recoveries(), 0.0, "it has not said what it misses");
+    back.attach_at("room", &serial);
+    assert_eq!(back.message(), "missed");
+    let recovered = || there.recoveries("ably", "recovered", "stream");
+    eventually(|| recovered() == 1.0, || "not counted".to_owned());
+    assert_eq!(there.metric("fanfare_recovered_messages_sum{protocol=\"ably\"}"), 1.0);
+    back.attach_at("other", &json!("nonsense"));
+    assert_eq!(there.recoveries("ably", "invalid", "none"), 1.0);
+    assert_eq!((here.all_recoveries(), there.all_recoveries()), (0.0, 2.0));
+}

@@ -11,10 +11,10 @@ use ably::sse::EventId;
 use super::*;
 
 /// The query of a client with the key.
-const KEY: &str = "v=1.2&key=app-key:app-secret";
+pub(super) const KEY: &str = "v=1.2&key=app-key:app-secret";
 
 /// A reader of a stream, which looks at every byte.
-struct Reader {
+pub(super) struct Reader {
     socket: TcpStream,
     head: String,
     /// Bytes of the response's body that are not decoded yet.
@@ -58,7 +58,7 @@ impl Node {
     }
 
     /// A stream of these channels, each of which is attached.
-    fn attached(&self, channels: &str, query: &str) -> Reader {
+    pub(super) fn attached(&self, channels: &str, query: &str) -> Reader {
         let mut reader = self.events(&format!("/sse?{KEY}&channels={channels}&{query}"), "");
         let names: Vec<_> = channels.split(',').collect();
         let at_all = |reader: &Reader| {
@@ -75,7 +75,7 @@ impl Node {
 
 impl Reader {
     /// What comes up to a blank line; `None` at the end. Fails if the end is not behind a whole event.
-    fn block(&mut self) -> Option<String> {
+    pub(super) fn block(&mut self) -> Option<String> {
         loop {
             if let Some(end) = self.text.windows(2).position(|pair| pair == b"\n\n") {
                 let block: Vec<u8> = self.text.drain(..end + 2).collect();

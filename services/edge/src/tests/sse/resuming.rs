@@ -99,3 +99,20 @@ fn an_id_that_cannot_be_honoured_is_said_and_the_stream_goes_on_live() {
     other.ably_publish("room", &json!({ "name": "live" }));
     assert_eq!(reader.message()["name"], "live");
 }
+
+#[test]
+fn who_catches_up_is_counted() {
+    let here = Node::start(quick());
+    let there = here.another(quick());
+    let id = here.attached("a,b", "").last_id.clone();
+    here.publish("a", "missed");
+    let mut back = resumed(&there, "a,b", &id);
+    assert_eq!(back.message()["data"], "missed");
+    let recovered = |source| there.recoveries("sse", "recovered", source);
+    eventually(|| recovered("stream") == 1.0, || "not counted".to_owned());
+    assert_eq!(recovered("memory"), 1.0, "nothing was missed of the other one, which needs no look");
+    assert_eq!(there.metric("fanfare_recovered_messages_sum{protocol=\"sse\"}"), 1.0);
+    drop(resumed(&there, "a,b", "nonsense"));
+    assert_eq!(there.recoveries("sse", "invalid", "none"), 2.0);
+    assert_eq!((here.all_recoveries(), there.all_recoveries()), (0.0, 4.0));
+}

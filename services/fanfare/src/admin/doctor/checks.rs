@@ -210,7 +210,7 @@ fn clocks(facts: &Facts) -> Vec<Finding> {
     let mut compare = |whose: String, theirs_ms: u64, ours_ms: u64, doubt: Duration| {
         let apart = Duration::from_millis(theirs_ms.abs_diff(ours_ms)).saturating_sub(doubt);
         let order = if theirs_ms > ours_ms { "ahead" } else { "behind" };
-        let what = format!("{whose} is {} {order}", moment::show_age(moment::ms(apart)));
+        let what = format!("{whose} is {} {order}", moment::show_age(clock::millis(apart)));
         let to_do = "synchronise clocks (NTP): signed requests are refused when they are ten minutes off, tokens and \
                      old secrets end by the clock";
         if apart >= CLOCK_FAIL {
@@ -244,7 +244,7 @@ fn snapshots(facts: &Facts) -> Vec<Finding> {
     let mut check = Check::new("copies of the apps");
     for node in &facts.nodes {
         let age = Duration::from_millis(node.load.unwrap_or_default().snapshot_age_ms);
-        let what = || format!("{} has one that is {} old", called(node), moment::show_age(moment::ms(age)));
+        let what = || format!("{} has one that is {} old", called(node), moment::show_age(clock::millis(age)));
         let to_do = "it serves what it knows, and does not see changes: look in its log whether it reaches NATS";
         if age >= SNAPSHOT_FAIL {
             check.fail(what(), to_do);

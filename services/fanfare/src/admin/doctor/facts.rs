@@ -8,7 +8,7 @@ use proto::control::webhook_service_client::WebhookServiceClient;
 use tonic_health::pb::health_check_response::ServingStatus;
 
 use crate::admin::client::{Connection, Way};
-use crate::admin::{Failure, app, health, moment};
+use crate::admin::{Failure, app, health};
 
 /// A cluster as one replica tells it, and how it was asked.
 #[derive(Debug, Default)]
@@ -47,7 +47,7 @@ pub(super) async fn gather(way: &Way, most_apps: u32) -> Result<Facts, Failure> 
     let connection = way.open().await?;
     facts.is_serving = health::serving(way, String::new()).await? == ServingStatus::Serving;
     let mut client = NodeServiceClient::new(connection.clone());
-    let (asked, asked_ms) = (Instant::now(), moment::now_ms());
+    let (asked, asked_ms) = (Instant::now(), clock::unix_ms());
     match client.get_cluster(wire::GetClusterRequest {}).await {
         Ok(cluster) => facts.cluster = cluster.into_inner(),
         Err(status) if status.code() == tonic::Code::PermissionDenied => {
@@ -57,7 +57,7 @@ pub(super) async fn gather(way: &Way, most_apps: u32) -> Result<Facts, Failure> 
         Err(status) => return Err(status.into()),
     }
     facts.round_trip = asked.elapsed();
-    facts.our_time_ms = asked_ms + moment::ms(facts.round_trip / 2);
+    facts.our_time_ms = asked_ms + clock::millis(facts.round_trip / 2);
     facts.nodes = client.list_nodes(wire::ListNodesRequest {}).await?.into_inner().nodes;
     dead_letters(&mut facts, connection, most_apps).await?;
     Ok(facts)

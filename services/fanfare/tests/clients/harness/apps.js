@@ -1,5 +1,7 @@
 // The apps that every site is seeded with. A test that counts, lists or limits something takes an app of its own.
 
+import { keepSecret } from './secrets.js';
+
 const EVERYTHING = { '*': ['*'] };
 
 /**
@@ -20,6 +22,10 @@ function app(
     capability,
     isRevocable: revocable.includes(key),
   }));
+  keys.forEach(({ key, secret }) => keepSecret(secret, `the secret of ${key}`));
+  webhooks.forEach(({ headers = {} }) => {
+    Object.values(headers).forEach((value) => keepSecret(value, `a header of a webhook of ${name}`));
+  });
   const tables = { pusher: { client_events: true, ...pusher }, limits, quota };
   return { id, name, enabled, tables, webhooks, keys, namespaces, ...credentials(id, keys[0]) };
 }

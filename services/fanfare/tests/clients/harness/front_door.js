@@ -10,6 +10,7 @@ export class FrontDoor {
   /** `{ client, upstream, isStranded }` of each connection. */
   #pairs = new Set();
   #targets;
+  #target;
   #next = 0;
   #tap;
 
@@ -30,6 +31,11 @@ export class FrontDoor {
   /** Sends connections made from now on to `nodes`, to each in turn; those that exist stay where they are. */
   leadTo(...nodes) {
     this.#targets = nodes;
+  }
+
+  /** The node that the newest connection goes to. */
+  get target() {
+    return this.#target;
   }
 
   /** Ends every connection without a word, to both sides. */
@@ -57,7 +63,8 @@ export class FrontDoor {
   }
 
   #forward(client) {
-    const { host, port } = this.#targets[this.#next++ % this.#targets.length];
+    this.#target = this.#targets[this.#next++ % this.#targets.length];
+    const { host, port } = this.#target;
     const upstream = connect({ host, port });
     upstream.on('data', (piece) => this.#tap?.push(piece.toString('latin1')));
     const pair = { client, upstream, isStranded: false };

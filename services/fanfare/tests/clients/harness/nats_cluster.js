@@ -5,10 +5,16 @@ import { request } from './http.js';
 import { natsServer } from './paths.js';
 import { freePorts } from './ports.js';
 import { ServerProcess } from './server_process.js';
+import { within } from './wait.js';
 
 const NODES = 3;
 /** Electing the first leader takes a few seconds, more on a busy machine. */
 const START_MS = 40_000;
+
+/** How long a server in lame duck mode hands over what it leads, and takes to send its clients away; NATS allows no less. */
+const [LAME_DUCK_GRACE, LAME_DUCK] = ['1s', '30s'];
+/** It ends sooner if it has few clients: one is sent away in a second. */
+const LAME_DUCK_MS = 40_000;
 
 const loopback = (port) => `127.0.0.1:${port}`;
 
@@ -18,6 +24,8 @@ server_name: ${name}
 listen: "${loopback(ports.client)}"
 http: "${loopback(ports.monitor)}"
 jetstream { store_dir: "${store}" }
+lame_duck_grace_period: "${LAME_DUCK_GRACE}"
+lame_duck_duration: "${LAME_DUCK}"
 cluster {
   name: fanfare-clients
   listen: "${loopback(ports.route)}"
@@ -76,6 +84,14 @@ export class NatsCluster {
   async restart(node) {
     node.server = this.#launch(node);
     await ready(node);
+  }
+
+  /** Replaces a node as production does: lame duck mode, its end, a new start, and then all of them are healthy. */
+  async roll(node) {
+    node.server.signal('SIGUSR2');
+    await within(node.server.exited, `the end of ${node.name} after lame duck mode`, LAME_DUCK_MS);
+    await this.restart(node);
+    await Promise.all(this.#nodes.map(ready));
   }
 
   async stop() {

@@ -11,20 +11,31 @@ const START_MS = 60_000;
 /** More than a drain is set to take. */
 const DRAIN_MS = 30_000;
 
+/** Every node of this process, also those that have ended. */
+const nodes = [];
+
+/** Secrets that the logs of any node tell, in words. */
+export const leaks = () => nodes.flatMap((node) => node.leaks);
+
 export class Node {
   #arguments;
+  #binary;
   #server;
+  /** Every process that it has been. */
+  #servers = [];
 
-  /** `makeArguments(ports)` answers the command line. */
-  static async create(name, makeArguments) {
+  /** `makeArguments(ports)` answers the command line of `binary`. */
+  static async create(name, makeArguments, binary = fanfareBinary()) {
     const [client, control, admin] = await freePorts(3);
-    return new Node(name, { client, control, admin }, makeArguments);
+    return new Node(name, { client, control, admin }, makeArguments, binary);
   }
 
-  constructor(name, ports, makeArguments) {
+  constructor(name, ports, makeArguments, binary) {
     this.name = name;
     this.ports = ports;
     this.#arguments = makeArguments(ports);
+    this.#binary = binary;
+    nodes.push(this);
   }
 
   host = '127.0.0.1';
@@ -35,7 +46,8 @@ export class Node {
   }
 
   async start() {
-    this.#server = new ServerProcess(this.name, fanfareBinary(), this.#arguments, nodeEnvironment());
+    this.#server = new ServerProcess(this.name, this.#binary, this.#arguments, nodeEnvironment());
+    this.#servers.push(this.#server);
     await this.#server.ready(() => this.isReady(), `${this.name} to answer /readyz with 200`, START_MS);
   }
 
@@ -52,6 +64,16 @@ export class Node {
   /** Waits for the end of a node told to stop; answers `{ code, signal }`. */
   drained() {
     return this.#server.terminate(DRAIN_MS);
+  }
+
+  /** The last lines that it wrote. */
+  get output() {
+    return this.#server.outputSince();
+  }
+
+  /** Secrets that its logs tell, in words. */
+  get leaks() {
+    return this.#servers.flatMap(({ leaks }) => leaks);
   }
 
   /** `kill -9`. */

@@ -15,6 +15,12 @@ function program(variable, fallback, hint) {
 /** The binary under test. */
 export const fanfareBinary = () => program('FANFARE_BIN', 'target/debug/fanfare', 'run cargo build');
 
+/** That of the last release, if there is one. */
+export function previousBinary() {
+  const path = process.env.FANFARE_PREVIOUS_BIN ?? `${REPOSITORY}target/previous/fanfare`;
+  return existsSync(path) ? path : undefined;
+}
+
 /** The real NATS server. */
 export const natsServer = () =>
   program('NATS_SERVER', '.tools/venv/bin/nats-server', 'install it as the Makefile does');

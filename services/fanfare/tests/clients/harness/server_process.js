@@ -2,6 +2,7 @@
 
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
+import { LogSearch } from './secrets.js';
 import { PATIENCE_MS, eventually, within } from './wait.js';
 
 const KEPT_OUTPUT_CHARS = 200_000;
@@ -38,6 +39,7 @@ export class ServerProcess {
   #child;
   #output = '';
   #dropped = 0;
+  #search = new LogSearch();
 
   constructor(name, command, args, environment = {}) {
     this.name = name;
@@ -52,6 +54,8 @@ export class ServerProcess {
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
       stream.setEncoding('utf8').on('data', (text) => this.#keep(text));
     }
+    // Standard output is for whoever started it.
+    this.#child.stderr.on('data', (text) => this.#search.take(text));
     /** Resolves with `{ code, signal }` when it has ended. */
     this.exited = new Promise((resolve) => {
       const ended = (outcome) => {
@@ -65,6 +69,11 @@ export class ServerProcess {
 
   get isRunning() {
     return running.has(this);
+  }
+
+  /** Secrets that its log tells, in words. */
+  get leaks() {
+    return this.#search.found.map((found) => `${this.name} logs ${found}`);
   }
 
   /** A mark in the output, for `outputSince`. */

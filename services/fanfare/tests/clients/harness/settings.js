@@ -1,12 +1,19 @@
 // How fanfare is told what to do: every flag and setting that the tests rely on stands here and nowhere else.
 
 import { randomBytes } from 'node:crypto';
+import { keepSecret } from './secrets.js';
 
 /** Lets `fanfare admin` in. */
 export const ADMIN_TOKEN = randomBytes(16).toString('hex');
 
 /** What every node of a cluster has, and seals secrets with. */
 const CLUSTER_KEY = randomBytes(32).toString('hex');
+
+keepSecret(ADMIN_TOKEN, 'the admin token');
+keepSecret(CLUSTER_KEY, 'the cluster key');
+
+/** More than is usual, since logs are searched for secrets. */
+const LOGGED = 'info,fanfare=debug,edge=debug,control=debug,agent=debug,worker=debug,backbone=debug,async_nats=warn';
 
 /** How long a node that was told to stop waits before, and takes for, closing its connections. */
 const DRAIN = { grace: '1s', duration: '1s' };
@@ -15,6 +22,7 @@ const DRAIN = { grace: '1s', duration: '1s' };
 export const nodeEnvironment = () => ({
   FANFARE_ADMIN_TOKEN: ADMIN_TOKEN,
   FANFARE_CLUSTER_KEY: CLUSTER_KEY,
+  FANFARE_LOG_FILTER: LOGGED,
   FANFARE_DRAIN_GRACE: DRAIN.grace,
   FANFARE_DRAIN_DURATION: DRAIN.duration,
 });

@@ -1,6 +1,7 @@
 // Runs scenarios on a site: one start for all of them, and the servers' output beside each failure.
 
 import { after, afterEach, before, beforeEach, describe } from 'node:test';
+import { leaks } from './node.js';
 import { runningServers } from './server_process.js';
 
 /** Starting everything, bounded in its parts; this bound is the last resort. */
@@ -10,7 +11,7 @@ const START_MS = 180_000;
 export function onSite(site, declare) {
   describe(site.name, () => {
     before(() => startOrExit(site), { timeout: START_MS });
-    after(() => site.stop());
+    after(() => stopAndSearch(site));
     showOutputOfFailures();
     declare(site);
   });
@@ -33,6 +34,13 @@ async function startOrExit(site) {
     process.stderr.write(`${site.name} did not start: ${error.stack}\n`);
     process.exit(1);
   }
+}
+
+/** Whatever the tests did, no secret may have got into the logs. */
+async function stopAndSearch(site) {
+  await site.stop();
+  const found = leaks();
+  if (found.length > 0) throw new Error(`secrets are in the logs:\n${found.slice(0, 20).join('\n')}`);
 }
 
 function showOutputOfFailures() {

@@ -24,7 +24,7 @@ fn at(sequence: u64) -> Position {
 
 fn record(kind: RecordKind, names: &[&str]) -> Arc<Record> {
     let messages = names.iter().map(|name| Message::text(name, format!("data of {name}"))).collect();
-    Arc::new(Record { id: None, kind, connection: None, client: None, timestamp_ms: 0, messages })
+    Arc::new(Record { id: None, kind, connection: None, client: None, timestamp_ms: 0, messages, traceparent: None })
 }
 
 fn presence() -> Arc<Record> {
@@ -46,7 +46,7 @@ fn read(records: &[(Position, Arc<Record>)], limit: usize, begin: &str) -> Vec<S
         let rest: Vec<_> = records.iter().filter(|(at, _)| at.sequence > from).cloned().collect();
         let page = &rest[..rest.len().min(query.limit())];
         let page = Page { records: page, complete: true, more: page.len() < rest.len(), head };
-        let answer: Value = serde_json::from_str(&query.answer(&page)).unwrap();
+        let answer: Value = serde_json::from_str(&query.answer(&page).body).unwrap();
         let names = answer["events"].as_array().unwrap().iter().map(|event| event["name"].as_str().unwrap());
         after = answer["next"].as_str().unwrap().to_owned();
         pages.push(format!("{} {}", names.collect::<String>(), &after[17..]));
@@ -90,7 +90,7 @@ fn an_answer_whole() {
     let records = [(at(3), record(RecordKind::Messages, &["a"])), (at(7), Arc::new(bytes))];
     let page = Page { records: &records, complete: true, more: true, head: at(9) };
     assert_eq!(
-        query("").answer(&page),
+        query("").answer(&page).body,
         concat!(
             r#"{"events":[{"name":"a","data":"data of a","position":"00000000000000ff-3"},"#,
             r#"{"name":"b","data":"/w==","position":"00000000000000ff-7"}],"#,
@@ -99,7 +99,7 @@ fn an_answer_whole() {
     );
     let page = Page { records: &[], complete: false, more: false, head: at(9) };
     assert_eq!(
-        query("").answer(&page),
+        query("").answer(&page).body,
         r#"{"events":[],"complete":false,"more":false,"next":"00000000000000ff-9","head":"00000000000000ff-9"}"#
     );
 }
@@ -163,7 +163,7 @@ proptest! {
         let page = Page { records: &records, complete: true, more: false, head: at(sequence) };
         for before in [before, sequence.wrapping_sub(1)] {
             let after = EventPosition { position: at(before), skip };
-            let answer = query(&format!("after={after}&limit=2")).answer(&page);
+            let answer = query(&format!("after={after}&limit=2")).answer(&page).body;
             prop_assert!(serde_json::from_str::<Value>(&answer).is_ok());
         }
     }

@@ -12,7 +12,6 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -290,7 +289,7 @@ impl XhrTask {
             self.closing = Some(code);
             let parted = poll_fn(|cx| self.poll_farewell(cx));
             if tokio::time::timeout(shared.config.close_timeout, parted).await.is_err() {
-                shared.forced.fetch_add(1, Ordering::Relaxed);
+                self.connection.core.count_forced();
             }
         }
         // What the client did not take in time.

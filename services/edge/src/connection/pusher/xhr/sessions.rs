@@ -82,6 +82,11 @@ impl Sessions {
         }
     }
 
+    /// Whether there are any.
+    pub(crate) fn are_open(&self) -> bool {
+        !self.open.lock().is_empty()
+    }
+
     /// Waits until the last session has ended, when no new one is admitted any more.
     pub(crate) async fn ended(&self) {
         self.tasks.close();

@@ -9,6 +9,7 @@ import { seats } from '../../harness/ably/load.js';
 import { apps } from '../../harness/apps.js';
 import { FrontDoor } from '../../harness/front_door.js';
 import { unique } from '../../harness/names.js';
+import { assertSame, sequence } from '../../harness/sequences.js';
 import { eventually } from '../../harness/wait.js';
 
 const APP = apps.ably;
@@ -21,16 +22,6 @@ const AWAY_MS = 60_000;
 const PAUSE_MS = 5_000;
 const TEST_MS = 180_000;
 const GOING_AWAY = 50320;
-
-const sequence = (length) => Array.from({ length }, (_, index) => index);
-
-/** Fails with what surrounds the first difference; the lists are too long to show. */
-function assertSame(actual, expected, what) {
-  const index = sequence(Math.max(actual.length, expected.length)).find((index) => actual[index] !== expected[index]);
-  if (index === undefined) return;
-  const around = (list) => list.slice(Math.max(0, index - 3), index + 10);
-  assert.deepEqual(around(actual), around(expected), `${what}, at ${index} of ${expected.length}`);
-}
 
 export function underFire(site) {
   async function survives(t, fault) {
