@@ -20,7 +20,25 @@ FULL = {
     "prometheusRule.enabled": True,
     "dashboards.enabled": True,
     "networkPolicy.enabled": True,
-    "networkPolicy.extraEgress": [{"to": [{"namespaceSelector": {}}], "ports": [{"port": 4317}]}],
+    "networkPolicy.extraEgress": [{"to": [{"namespaceSelector": {}}], "ports": [{"port": 9093}]}],
+    "serviceMonitor.apps": 50,
+    "edge.trustedProxies": ["10.30.0.0/16", "fd00::/8"],
+    "edge.maxConnectionAge": "12h",
+    "traces": {
+        "endpoint": "https://otel:4317",
+        "sampleRatio": 1,
+        "caSecret": "otel-ca",
+        "headers": {"existingSecret": "otel"},
+    },
+    "networkPolicy.clientsFrom": [{"namespaceSelector": {"matchLabels": {"name": "ingress"}}}],
+    "canary": {
+        "enabled": True,
+        "url": "https://rt.example.com",
+        "app": "1001",
+        "keyName": "canary-key",
+        "keySecret": {"existingSecret": "canary"},
+        "tls": {"caSecret": "public-ca"},
+    },
 }
 
 
@@ -35,6 +53,8 @@ def all_scenes():
         "control.tls": FULL["control.tls"],
         "edge.tls": {"existingSecret": "edge-tls"},
     }
+    # A load balancer that passes TCP on, and says whom it comes from.
+    sets["behind a balancer"] = {**CLUSTER, "edge.proxyProtocol": True, "canary": FULL["canary"]}
     for name, values in sets.items():
         yield name, render(values)
     for path in EXAMPLES:

@@ -62,12 +62,16 @@ class Config(unittest.TestCase):
         """Something that fits into a file of a Secret."""
         if name == "apps.toml":
             return (ROOT / "deploy/dev/apps.toml").read_text()
+        if name == "trace.headers":
+            return "authorization=Basic dXNlcjp0b2tlbg==,x-team=rt"
         return self.key
 
     def pods(self):
         for name, objects in all_scenes():
             for deployment in objects.kind("Deployment"):
                 pod = deployment["spec"]["template"]["spec"]
+                if f"ConfigMap/{deployment['metadata']['name']}" not in objects:
+                    continue
                 text = objects[f"ConfigMap/{deployment['metadata']['name']}"]["data"]["fanfare.toml"]
                 yield f"{name}: {deployment['metadata']['name']}", pod, text
 

@@ -54,7 +54,8 @@ class Copies(unittest.TestCase):
         self.assertIn(f"USER {security['runAsUser']}:{security['runAsGroup']}", lines)
         self.assertIn('ENTRYPOINT ["/fanfare"]', lines)
         # Variables win over the file, which is to have the last word: those of the image are taken back.
-        set_by_image = set(re.findall(r"\b(FANFARE_\w+)=", "\n".join(lines)))
+        last_stage = "\n".join(lines).rpartition("\nFROM ")[2]
+        set_by_image = set(re.findall(r"\b(FANFARE_\w+)=", last_stage))
         empty = {env["name"] for env in pod["containers"][0]["env"] if env.get("value") == ""}
         self.assertEqual(empty, set_by_image)
         exposed = {port for line in lines if line.startswith("EXPOSE ") for port in line.split()[1:]}

@@ -50,7 +50,7 @@ class Kubernetes(unittest.TestCase):
                 with self.subTest(f"{name}: {key}"):
                     validator(version, value["kind"], value["apiVersion"]).validate(value)
         kinds = {
-            "ConfigMap", "Deployment", "HorizontalPodAutoscaler", "Ingress", "NetworkPolicy", "PodDisruptionBudget",
+            "ConfigMap", "Deployment", "HorizontalPodAutoscaler", "Ingress", "NetworkPolicy", "Pod", "PodDisruptionBudget",
             "Service", "ServiceAccount",
         }  # fmt: skip
         self.assertEqual(seen, kinds)
@@ -65,6 +65,10 @@ class Kubernetes(unittest.TestCase):
         oldest = yaml.safe_load((CHART / "Chart.yaml").read_text())["kubeVersion"]
         self.assertEqual(oldest, f">={OLDEST}-0")
         self.assertEqual(kubernetes_validate.latest_version(), NEWEST, "test the newest there is")
+
+    def test_api_servers_are_of_the_same_versions(self):
+        script = (CHART.parents[1] / "deploy/dev/kubernetes.sh").read_text()
+        self.assertIn(f"set -- {OLDEST} {NEWEST.rpartition('.')[0]}.", script)
 
     def test_a_wrong_field_is_seen(self):
         broken = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {}, "spec": {"replica": 3}}

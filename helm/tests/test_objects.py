@@ -12,9 +12,11 @@ ADMIN = 6003
 
 
 def pods(objects):
-    """(name, pod spec) of each Deployment."""
+    """(name, pod spec) of each Deployment, and of the pod of `helm test`."""
     for deployment in objects.kind("Deployment"):
         yield deployment["metadata"]["name"], deployment["spec"]["template"]["spec"]
+    for pod in objects.kind("Pod"):
+        yield pod["metadata"]["name"], pod["spec"]
 
 
 class Pods(unittest.TestCase):
@@ -41,7 +43,7 @@ class Pods(unittest.TestCase):
                             "capabilities": {"drop": ["ALL"]},
                         },
                     )
-                    self.assertFalse([port for port in container["ports"] if "hostPort" in port])
+                    self.assertFalse([port for port in container.get("ports", []) if "hostPort" in port])
 
     def test_nothing_secret_is_written_down(self):
         """Secrets come from Secrets, as files: none in a variable, an argument or a ConfigMap. We make none."""
@@ -86,6 +88,14 @@ class Pods(unittest.TestCase):
         before = checksums(CLUSTER)
         after = checksums({**CLUSTER, "worker.config": {"worker": {"webhook_timeout": "5s"}}})
         self.assertEqual({role for role in before if before[role] != after[role]}, {"worker"})
+
+    def test_null_takes_a_field_away(self):
+        """As clusters want it that give every namespace users of its own."""
+        own = {"securityContext": {"runAsUser": None, "runAsGroup": None, "fsGroup": None}}
+        objects = render({**FULL, **{f"merge.{pod}": own for pod in ["edgePod", "controlPod", "workerPod", "canaryPod", "testPod"]}})
+        for name, pod in pods(objects):
+            left = {key for key, value in pod["securityContext"].items() if value is not None}
+            self.assertEqual(left, {"runAsNonRoot", "fsGroupChangePolicy", "seccompProfile"}, name)
 
     def test_a_new_chart_alone_replaces_no_pod(self):
         for deployment in render(CLUSTER).kind("Deployment"):
@@ -160,8 +170,11 @@ class Ports(unittest.TestCase):
     def test_containers_listen_where_ports_say(self):
         for name, objects in all_scenes():
             for pod_name, pod in pods(objects):
+                settings = objects.settings(f"ConfigMap/{pod_name}")
+                if settings is None:
+                    # The canary is told on its command line; test_canary looks at that.
+                    continue
                 with self.subTest(f"{name}: {pod_name}"):
-                    settings = objects.settings(f"ConfigMap/{pod_name}")
                     listens = {
                         "client": settings["listen"],
                         "control": settings["control"]["listen"],
@@ -220,10 +233,25 @@ class Monitoring(unittest.TestCase):
         self.assertTrue(alerts)
         self.assertIn("{{ $labels", json.dumps(alerts), "Prometheus fills these in, not Helm")
 
-    def test_keda_asks_for_this_namespace(self):
+    def test_keda_asks_for_this_release(self):
         (production,) = [path for path in EXAMPLES if path.name == "production.yaml"]
-        query = render_file(production).at("ScaledObject/fanfare-edge:spec.triggers.0.metadata.query")
-        self.assertEqual(query, 'sum(fanfare_connections{namespace="realtime"})')
+        metadata = render_file(production).at("ScaledObject/fanfare-edge:spec.triggers.0.metadata")
+        self.assertEqual(metadata["query"], 'sum(fanfare_connections{namespace="realtime", pod=~"fanfare-edge-.+"})')
+        # Prometheus without an answer is no cluster without clients.
+        self.assertEqual(metadata["ignoreNullValues"], "false")
+
+    def test_each_scrape_is_a_job_of_its_own(self):
+        """Otherwise two scrapes of a pod would write one `up`."""
+        def labels(endpoint):
+            return {rule["targetLabel"]: rule.get("replacement") or rule["sourceLabels"]
+                    for rule in endpoint["relabelings"] if "targetLabel" in rule}
+
+        processes, apps = render(FULL).at("ServiceMonitor/fanfare:spec.endpoints")
+        self.assertEqual((processes["path"], apps["path"]), ("/metrics", "/metrics/apps"))
+        self.assertEqual((labels(processes)["job"], labels(apps)["job"]), ("fanfare", "fanfare-apps"))
+        for endpoint in (processes, apps):
+            self.assertEqual(labels(endpoint)["instance"], ["__meta_kubernetes_pod_name"])
+            self.assertEqual(labels(endpoint)["role"], ["__meta_kubernetes_pod_label_app_kubernetes_io_component"])
 
 
 class Notes(unittest.TestCase):

@@ -15,6 +15,7 @@ from chart import CHART, CLUSTER, INSTALLED, SINGLE, render
 EDGE = "Deployment/fanfare-edge"
 CONTROL = "Deployment/fanfare-control"
 WORKER = "Deployment/fanfare-worker"
+CANARY = "Deployment/fanfare-canary"
 EDGE_FILE = "ConfigMap/fanfare-edge:fanfare.toml"
 CONTROL_FILE = "ConfigMap/fanfare-control:fanfare.toml"
 POD = "spec.template.spec"
@@ -73,6 +74,17 @@ def variable(deployment, name):
     return place
 
 
+def argument(pod, name):
+    """What follows a word on the command line."""
+
+    def place(objects):
+        spec = objects.at(f"{pod}:{POD}") or objects.at(f"{pod}:spec")
+        words = spec["containers"][0]["args"] if spec else []
+        return words[words.index(name) + 1] if name in words else None
+
+    return place
+
+
 def named(deployment, path, name):
     """Whether a list of things with names has one."""
     return lambda objects: any(thing["name"] == name for thing in objects.at(f"{deployment}:{path}") or [])
@@ -124,6 +136,11 @@ def merge_cases():
         yield Case(f"merge.{role}Pod", {"priorityClassName": "high"}, f"{deployment}:{POD}.priorityClassName", "high")
         probe = {"livenessProbe": {"periodSeconds": 33}}
         yield Case(f"merge.{role}Container", probe, f"{deployment}:{CONTAINER}.livenessProbe.periodSeconds", 33)
+    canary = "Deployment/fanfare-canary"
+    objects |= {"canaryDeployment": canary, "canaryNetworkPolicy": "NetworkPolicy/fanfare-canary"}
+    yield Case("merge.canaryPod", {"priorityClassName": "low"}, f"{canary}:{POD}.priorityClassName", "low")
+    yield Case("merge.canaryContainer", {"livenessProbe": {"periodSeconds": 33}}, f"{canary}:{CONTAINER}.livenessProbe.periodSeconds", 33)
+    yield Case("merge.testPod", {"priorityClassName": "low"}, "Pod/fanfare-test:spec.priorityClassName", "low")
     for key, name in objects.items():
         yield Case(f"merge.{key}", {"metadata": {"labels": {"merged": key}}}, f"{name}:metadata.labels.merged", key)
 
@@ -132,6 +149,7 @@ EVERYTHING = {
     **CLUSTER, "edge.autoscaling.enabled": True, "networkPolicy.enabled": True, "ingress.enabled": True,
     "ingress.hosts": ["a.example"], "httpRoute.enabled": True, "httpRoute.parentRefs": [{"name": "a"}],
     "serviceMonitor.enabled": True, "prometheusRule.enabled": True, "dashboards.enabled": True,
+    "canary": {"enabled": True, "app": "1", "keyName": "k", "keySecret": {"existingSecret": "c"}},
 }  # fmt: skip
 
 SCENES = [
@@ -399,6 +417,7 @@ SCENES = [
             Case("serviceMonitor.labels", {"release": "p"}, "ServiceMonitor/fanfare:metadata.labels.release", "p"),
             Case("serviceMonitor.interval", "30s", "ServiceMonitor/fanfare:spec.endpoints.0.interval", "30s"),
             Case("serviceMonitor.scrapeTimeout", "5s", "ServiceMonitor/fanfare:spec.endpoints.0.scrapeTimeout", "5s"),
+            Case("serviceMonitor.apps", 50, "ServiceMonitor/fanfare:spec.endpoints.1.path", "/metrics/apps"),
             Case("prometheusRule.enabled", True, "PrometheusRule/fanfare:spec.groups.0.name", "fanfare-objectives"),
             Case("prometheusRule.labels", {"release": "p"}, "PrometheusRule/fanfare:metadata.labels.release", "p"),
             Case("dashboards.enabled", True, "ConfigMap/fanfare-dashboards:kind", "ConfigMap"),
@@ -410,6 +429,26 @@ SCENES = [
                 "F",
             ),
             Case("runbooks", "https://w.example/", lambda o: runbooks(o), {"https://w.example/"}),
+        ],
+    ),
+    Scene(
+        "clients' addresses",
+        CLUSTER,
+        [
+            Case("edge.trustedProxies", ["10.1.0.0/16"], f"{EDGE_FILE}:edge.trusted_proxies", ["10.1.0.0/16"]),
+            Case("edge.proxyProtocol", True, f"{EDGE_FILE}:edge.proxy_protocol", "required"),
+            Case("edge.maxConnectionAge", "12h", f"{EDGE_FILE}:edge.max_connection_age", "12h"),
+        ],
+    ),
+    Scene(
+        "traces",
+        CLUSTER,
+        [
+            Case("traces.endpoint", "https://otel:4317", f"{CONTROL_FILE}:trace.endpoint", "https://otel:4317"),
+            Case("traces.sampleRatio", 0.5, f"{EDGE_FILE}:trace.sample_ratio", 0.5),
+            Case("traces.caSecret", "otel-ca", secret(EDGE, "otel-ca"), {"ca.crt": "collector-ca.crt"}),
+            Case("traces.headers.existingSecret", "otel", secret(WORKER, "otel"), {"h": "trace.headers"}),
+            Case("traces.headers.key", "h", secret(WORKER, "otel"), {"h": "trace.headers"}),
         ],
     ),
     Scene(
@@ -432,6 +471,27 @@ SCENES = [
                 "NetworkPolicy/fanfare-edge:spec.egress.3",
                 {"to": [PEER]},
             ),
+        ],
+    ),
+    Scene(
+        "canary",
+        CLUSTER,
+        [
+            Case("canary.enabled", True, f"{CANARY}:kind", "Deployment"),
+            Case("canary.url", "https://rt.example.com", argument(CANARY, "canary"), "https://rt.example.com"),
+            Case("canary.app", "1001", argument("Pod/fanfare-test", "--app"), "1001"),
+            Case("canary.keyName", "k", argument(CANARY, "--key"), "k"),
+            Case("canary.keySecret.existingSecret", "c", secret(CANARY, "c"), {"f": "key.secret"}),
+            Case("canary.keySecret.key", "f", secret(CANARY, "c"), {"f": "key.secret"}),
+            Case("canary.protocols", ["sse"], argument(CANARY, "--protocol"), "sse"),
+            Case("canary.channel", "private-own", argument(CANARY, "--channel"), "private-own"),
+            Case("canary.interval", "30s", argument(CANARY, "--interval"), "30s"),
+            Case("canary.timeout", "5s", argument("Pod/fanfare-test", "--timeout"), "5s"),
+            Case("canary.tls.caSecret", "ca", secret(CANARY, "ca"), {"ca.crt": "canary-ca.crt"}),
+            Case("canary.tls.serverName", "rt", argument(CANARY, "--server-name"), "rt"),
+            Case("canary.resources", {"limits": {"memory": "9Mi"}}, f"{CANARY}:{CONTAINER}.resources.limits.memory", "9Mi"),
+            Case("canary.podLabels", {"a": "b"}, f"{CANARY}:spec.template.metadata.labels.a", "b"),
+            Case("canary.podAnnotations", {"a": "b"}, f"{CANARY}:spec.template.metadata.annotations.a", "b"),
         ],
     ),
     Scene("policy", CLUSTER, [Case("networkPolicy.enabled", True, "NetworkPolicy/fanfare-edge:kind", "NetworkPolicy")]),

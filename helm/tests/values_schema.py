@@ -30,15 +30,40 @@ def type_of(value):
     return {}
 
 
-# Tables whose keys are Kubernetes', not ours.
-FREE = {"resources", "behavior", "labels"}
+SECRET = {"pattern": "^([a-z0-9]([a-z0-9.-]*[a-z0-9])?)?$", "maxLength": 253}
+ANNOTATIONS = {"additionalProperties": {"type": "string"}}
+# The chart's own labels select pods: another value would make Deployments that Kubernetes refuses, or Services that
+# lead to others' pods.
+LABELS = {**ANNOTATIONS, "propertyNames": {"not": {"pattern": r"^(app\.kubernetes\.io/|helm\.sh/chart$)"}}}
+AMOUNTS = {"type": "object", "additionalProperties": {"type": ["string", "number"]}}
+NAMED = {"items": {"type": "object", "required": ["name"]}}
+
+# What a key means wherever it stands. Tables among these have keys that are Kubernetes'.
+EVERYWHERE = {
+    **dict.fromkeys(("existingSecret", "caSecret", "clientSecret", "clientCaSecret", "dataClaim"), SECRET),
+    "key": {"pattern": "^[A-Za-z0-9._-]+$"},
+    **dict.fromkeys(("nameOverride", "fullnameOverride"), {"pattern": "^([a-z0-9]([a-z0-9-]*[a-z0-9])?)?$"}),
+    **dict.fromkeys(("labels", "podLabels", "commonLabels"), LABELS),
+    **dict.fromkeys(("annotations", "podAnnotations", "commonAnnotations"), ANNOTATIONS),
+    "resources": {"additionalProperties": False, "properties": {
+        "requests": AMOUNTS, "limits": AMOUNTS, "claims": {"type": "array"}}},
+    "behavior": {"additionalProperties": False, "properties": {
+        "scaleUp": {"type": "object"}, "scaleDown": {"type": "object"}}},
+    **dict.fromkeys(("env", "volumes"), NAMED),
+    "volumeMounts": {"items": {"type": "object", "required": ["name", "mountPath"]}},
+    "port": {"minimum": 1, "maximum": 65535},
+    # A share of the pods, or a number of them. With none, nodes could never be emptied.
+    "maxUnavailable": {"type": ["integer", "string"], "minimum": 1, "pattern": "^[1-9][0-9]?%$|^100%$"},
+}
 
 
 def schema_of(key, node, value, lines):
     """The schema of the value of one key."""
     description, extra = comment_above(lines, node[0].start_mark.line)
     schema = ({"description": description} if description else {}) | type_of(value)
-    if isinstance(value, dict) and value and key not in FREE:
+    if key in EVERYWHERE:
+        schema |= EVERYWHERE[key]
+    elif isinstance(value, dict) and value:
         schema |= {"additionalProperties": False, "properties": properties(node[1], value, lines)}
     return schema | extra
 

@@ -42,12 +42,38 @@ cluster:
 {{- if and $values.seed.existingSecret (or $memory (eq $role "control")) }}
 seed: {{ $secrets }}/apps.toml
 {{- end }}
+{{- with $values.serviceMonitor.apps }}
+metrics:
+  apps: {{ int64 . }}
+{{- end }}
+{{- with $values.traces }}
+{{- if .endpoint }}
+trace:
+  endpoint: {{ .endpoint | quote }}
+  sample_ratio: {{ .sampleRatio }}
+  {{- if .caSecret }}
+  ca_file: {{ $secrets }}/collector-ca.crt
+  {{- end }}
+  {{- if .headers.existingSecret }}
+  headers_file: {{ $secrets }}/trace.headers
+  {{- end }}
+{{- end }}
+{{- end }}
 {{- if eq $role "edge" }}
 drain:
   grace: {{ int64 $values.drain.graceSeconds }}s
   duration: {{ int64 $values.drain.durationSeconds }}s
 edge:
   max_connections: {{ int64 $values.edge.maxConnections }}
+  {{- with $values.edge.trustedProxies }}
+  trusted_proxies: {{ toRawJson . }}
+  {{- end }}
+  {{- if $values.edge.proxyProtocol }}
+  proxy_protocol: required
+  {{- end }}
+  {{- with $values.edge.maxConnectionAge }}
+  max_connection_age: {{ . }}
+  {{- end }}
 {{- if $values.edge.tls.existingSecret }}
 tls:
   cert_file: {{ $secrets }}/edge.crt
@@ -144,6 +170,12 @@ data:
 {{- if $isControl }}
 {{- include "fanfare.secretSource" (list .existingSecret (dict "tls.crt" "control.crt" "tls.key" "control.key")) }}
 {{- include "fanfare.secretSource" (list .clientCaSecret (dict "ca.crt" "administrators-ca.crt")) }}
+{{- end }}
+{{- end }}
+{{- with $values.traces }}
+{{- if .endpoint }}
+{{- include "fanfare.secretSource" (list .caSecret (dict "ca.crt" "collector-ca.crt")) }}
+{{- include "fanfare.secretSource" (list .headers.existingSecret (dict .headers.key "trace.headers")) }}
 {{- end }}
 {{- end }}
 {{- if eq $role "edge" }}

@@ -1,3 +1,34 @@
+{{/* What every pod has in common: the restricted profile of pod security, and two things more. */}}
+{{- define "fanfare.podBasics" -}}
+serviceAccountName: {{ include "fanfare.serviceAccount" . }}
+# Nothing here talks to Kubernetes.
+automountServiceAccountToken: false
+# Variables such as FANFARE_EDGE_PORT, which Kubernetes makes of Services, look like settings and are none.
+enableServiceLinks: false
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - { name: {{ . }} }
+  {{- end }}
+{{- end }}
+securityContext:
+  runAsNonRoot: true
+  # The numeric user of the image, "nonroot" in distroless.
+  runAsUser: 65532
+  runAsGroup: 65532
+  # Lets that user read secrets and write data.
+  fsGroup: 65532
+  fsGroupChangePolicy: OnRootMismatch
+  seccompProfile: { type: RuntimeDefault }
+{{- end -}}
+
+{{- define "fanfare.containerSecurity" -}}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities: { drop: [ALL] }
+{{- end -}}
+
 {{/* What the Deployments of all roles have in common. Each takes list root role. */}}
 
 {{- define "fanfare.container" -}}
@@ -54,10 +85,7 @@ readinessProbe:
   failureThreshold: 2
 resources:
   {{- toYaml $values.resources | nindent 2 }}
-securityContext:
-  allowPrivilegeEscalation: false
-  readOnlyRootFilesystem: true
-  capabilities: { drop: [ALL] }
+{{ include "fanfare.containerSecurity" $root }}
 volumeMounts:
   - { name: config, mountPath: {{ include "fanfare.configFile" $root }}, subPath: fanfare.toml, readOnly: true }
   # As a directory: renewed certificates reach the container, which they would not by subPath.
@@ -75,26 +103,7 @@ volumeMounts:
 {{- $role := index . 1 -}}
 {{- $values := get $root.Values $role -}}
 {{- $memory := eq (include "fanfare.isMemory" $root) "true" -}}
-serviceAccountName: {{ include "fanfare.serviceAccount" $root }}
-# Nothing here talks to Kubernetes.
-automountServiceAccountToken: false
-# Variables such as FANFARE_EDGE_PORT, which Kubernetes makes of Services, look like settings and are none.
-enableServiceLinks: false
-{{- with $root.Values.image.pullSecrets }}
-imagePullSecrets:
-  {{- range . }}
-  - { name: {{ . }} }
-  {{- end }}
-{{- end }}
-securityContext:
-  runAsNonRoot: true
-  # The numeric user of the image, "nonroot" in distroless.
-  runAsUser: 65532
-  runAsGroup: 65532
-  # Lets that user read secrets and write data.
-  fsGroup: 65532
-  fsGroupChangePolicy: OnRootMismatch
-  seccompProfile: { type: RuntimeDefault }
+{{ include "fanfare.podBasics" $root }}
 {{- if eq $role "edge" }}
 terminationGracePeriodSeconds: {{ include "fanfare.edgeGrace" $root }}
 {{- else }}
