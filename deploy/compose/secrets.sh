@@ -13,4 +13,11 @@ random() { od -An -v -tx1 -N32 /dev/urandom | tr -d ' \n'; }
 for name in cluster.key admin.token nats.password; do
     [ -e "$name" ] || random >"$name"
 done
-[ -e nats-password.conf ] || printf 'PASSWORD: "%s"\n' "$(cat nats.password)" >nats-password.conf
+# For the servers, which fill in no variable inside of an address.
+password=$(cat nats.password)
+{
+    echo "PASSWORD: \"$password\""
+    printf 'ROUTES: ['
+    printf "nats://route:$password@nats-%s:6222, " 1 2 3
+    echo ']'
+} >nats-password.conf

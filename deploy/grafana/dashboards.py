@@ -62,6 +62,11 @@ SERVICE = [
     Panel("Publish", quantiles("fanfare_publish_seconds"), "s", limit=0.1,
           note="From the request to its acknowledgement by the backbone. The objective: p99 under 100 ms.",
           runbook="FanfareErrorBudgetBurn"),
+    Panel("Reconnects that recover in full", [
+        ('sum(rate(fanfare_recoveries_total{@, result="recovered"}[$__rate_interval]))'
+         ' / sum(rate(fanfare_recoveries_total{@, result=~"recovered|other_epoch|unavailable"}[$__rate_interval]))', "in full")],
+          "percentunit", note="Of those that come back within the history's window. The objective: 99.9 %.",
+          runbook="FanfareRecoveryRefused"),
     Panel("Error budget left", [
         ("1 - avg_over_time(fanfare:objective_misses:rate5m{@}[30d]) / avg_over_time(fanfare:objective_attempts:rate5m{@}[30d])"
          " / on (objective) group_left fanfare:objective_budget:ratio", "{{objective}}")], "percentunit", stat=True,
@@ -71,14 +76,37 @@ SERVICE = [
           note="1 uses up the budget in exactly 30 days; above 14.4 somebody is paged.", runbook="FanfareErrorBudgetBurn"),
 ]
 
+CANARY = [
+    Panel("Seen through the public address", quantiles("fanfare_canary_delivery_seconds", by="protocol", of=(0.5, 0.99)), "s",
+          limit=0.25, note="From the canary's publish to its message. The objective: 99.95 % within 250 ms.",
+          runbook="FanfareCanaryFailing"),
+    Panel("Attempts, by result", [
+        ("sum by (protocol, result) (rate(fanfare_canary_attempts_total{@}[$__rate_interval])) > 0", "{{protocol}} {{result}}")],
+          "ops", note="`disconnected` ones were on a node that went; lost, repeated, reordered and altered must stay 0.",
+          runbook="FanfareCanaryFailing"),
+    Panel("Since the last success", [
+        ("time() - max by (instance, protocol) (fanfare_canary_last_success_timestamp_seconds{@} > 0)", "{{instance}} {{protocol}}")],
+          "s", limit=120, runbook="FanfareCanaryFailing"),
+]
+
 ROLLOUT = [
     Panel("Processes by version", [("count by (version) (fanfare_build_info{@})", "{{version}}")], stacked=True,
           note="Two versions are normal during a rollout, and only then."),
+    Panel("Version of each process", [("max by (instance, version) (fanfare_build_info{@})", "{{instance}} {{version}}")],
+          note="Which ones the rollout has reached."),
+    Panel("Processes that do not answer", [
+        ("count by (instance) (up{@} == 0 and on (namespace, instance) max_over_time(fanfare_build_info{@}[6h]))", "{{instance}}")],
+          stacked=True, note="Were there in the last six hours, and are targets still.", runbook="FanfareProcessDown"),
+    Panel("Processes that drain", [("max by (instance) (fanfare_draining{@}) == 1", "{{instance}}")], stacked=True,
+          note="From SIGTERM or a drain order to the end.", runbook="FanfareForcedCloses"),
     Panel("Connections by node", [("sum by (instance) (fanfare_connections{@})", "{{instance}}")], stacked=True,
           note="A node that drains goes down evenly, and others take what it had.", runbook="FanfareReconnectStorm"),
     Panel("Refused while draining", rate("fanfare_connections_refused_total", "instance", 'reason="draining"'), "cps",
           note="Clients that a load balancer still sends to a node that leaves. Much of it: drain.grace is too short.",
           runbook="FanfareErrorBudgetBurn"),
+    Panel("Forced closes", [("sum by (instance) (increase(fanfare_forced_closes_total{@}[$__rate_interval]))", "{{instance}}")],
+          note="Clients that were cut because they did not part in time. A few are those whose network is gone.",
+          runbook="FanfareForcedCloses"),
 ]
 
 EDGE = [
@@ -97,6 +125,17 @@ EDGE = [
     Panel("Handshake", quantiles("fanfare_connection_handshake_seconds", by="protocol", of=(0.5, 0.99)), "s",
           note="From the accepted socket to the established connection, the client's network included.",
           runbook="FanfareErrorBudgetBurn"),
+    Panel("Waited to be let in", [
+        ("sum by (instance, reason) (rate(fanfare_connections_held_total{@}[$__rate_interval])) > 0", "{{instance}} {{reason}}")],
+          "cps", note="New connections beyond edge.accept_rate or edge.max_handshakes, which stay in the kernel's queue for a while.",
+          runbook="FanfareAdmissionRefusing"),
+    Panel("Sent elsewhere by age", rate("fanfare_connections_rotated_total", "instance"), "cps",
+          note="Connections older than edge.max_connection_age, told to reconnect."),
+    Panel("Connections of the limit", [
+        ("sum by (namespace, instance) (fanfare_connections{@}) / max by (namespace, instance) (fanfare_connections_limit{@})",
+         "{{instance}}")], "percentunit", limit=0.85, runbook="FanfareNearConnectionLimit"),
+    Panel("Memory of the limit", [("fanfare_memory_used_bytes{@} / fanfare_memory_limit_bytes{@}", "{{instance}}")],
+          "percentunit", limit=0.85, note="Of edge.memory_limit, where there is one.", runbook="FanfareNearMemoryLimit"),
     Panel("Memory", [(f"process_resident_memory_bytes{{@}} {OURS}", "{{instance}}")], "bytes"),
     Panel("Memory per connection", [
         (f"process_resident_memory_bytes{{@}} / on (namespace, instance) ({CONNECTIONS} > 100)", "{{instance}}")], "bytes",
@@ -105,6 +144,11 @@ EDGE = [
           "percentunit", limit=0.85, runbook="FanfareNearDescriptorLimit"),
     Panel("CPU", [(f"rate(process_cpu_seconds_total{{@}}[$__rate_interval]) {OURS}", "{{instance}}")], "none",
           note="Cores in use."),
+    Panel("Delay of the scheduler, p99", quantiles("fanfare_runtime_scheduler_delay_seconds", by="instance", of=(0.99,)), "s",
+          note="How late a task wakes. Tens of milliseconds: the process has too little CPU.", runbook="FanfareErrorBudgetBurn"),
+    Panel("Certificates end in", [
+        ("min by (listener) (fanfare_tls_certificate_expiry_timestamp_seconds{@} - time())", "{{listener}}")], "s",
+          limit=14 * 86400, runbook="FanfareCertificateExpires"),
 ]
 
 FAN_OUT = [
@@ -122,6 +166,9 @@ FAN_OUT = [
           runbook="FanfareBackboneLagging"),
     Panel("Waiting in send queues", [("sum by (instance) (fanfare_send_queue_bytes{@})", "{{instance}}")], "bytes",
           runbook="FanfareSlowConsumers"),
+    Panel("Fullest that a send queue was", quantiles("fanfare_send_queue_peak_bytes", of=(0.5, 0.95, 0.99)), "bytes",
+          note="Of connections that ended. Near edge.send_queue_bytes (1 MiB), clients are about to be cut.",
+          runbook="FanfareSlowConsumers"),
     Panel("Slow consumers", rate("fanfare_slow_consumers_total", "action"), "ops", runbook="FanfareSlowConsumers"),
     Panel("Dropped messages", [
         ("sum by (reason, intentional) (rate(fanfare_discarded_total{@}[$__rate_interval])) > 0",
@@ -133,14 +180,35 @@ FAN_OUT = [
 ]
 
 RECOVERY = [
+    Panel("Clients that came back", [
+        ("sum by (protocol) (rate(fanfare_recoveries_total{@}[$__rate_interval]))", "{{protocol}}")], "ops", stacked=True,
+          note="Each channel of each client that asked for what it missed.", runbook="FanfareReconnectStorm"),
+    Panel("Recovered in full", [
+        ('sum by (protocol) (rate(fanfare_recoveries_total{@, result="recovered"}[$__rate_interval]))'
+         ' / sum by (protocol) (rate(fanfare_recoveries_total{@, result!="abandoned"}[$__rate_interval]))', "{{protocol}}")],
+          "percentunit", note="Of all that waited for the answer, those that came too late included.",
+          runbook="FanfareRecoveryRefused"),
+    Panel("Not recovered, by reason", [
+        ('sum by (result) (rate(fanfare_recoveries_total{@, result!="recovered"}[$__rate_interval])) > 0', "{{result}}")], "ops",
+          note="expired: away for longer than the history. other_epoch: another log. unavailable: NATS.",
+          runbook="FanfareRecoveryRefused"),
+    Panel("Brought from", [
+        ('sum by (source) (rate(fanfare_recoveries_total{@, result="recovered"}[$__rate_interval]))', "{{source}}")], "ops",
+          stacked=True, note="memory: the ring of the node. stream: read from NATS, which costs it more."),
+    Panel("Messages for each that came back", quantiles("fanfare_recovered_messages", of=(0.5, 0.95, 0.99))),
     Panel("Position gaps", [("sum by (instance) (increase(fanfare_position_gaps_total{@}[$__rate_interval]))", "{{instance}}")],
-          note="Must stay 0.", runbook="FanfarePositionGap", width=24),
+          note="Must stay 0.", runbook="FanfarePositionGap"),
 ]
 
 PRESENCE = [
     Panel("Members", [("sum by (instance) (fanfare_presence_members{@})", "{{instance}}")], stacked=True),
+    Panel("Until a dead node's members were gone", quantiles("fanfare_presence_sync_seconds", of=(0.5, 0.99)), "s", limit=45,
+          note="Since its last sign of life, and most of it its lease: 12 to 16 s by default.", runbook="FanfarePresenceSlow"),
+    Panel("Stale members removed", [
+        ("sum by (instance) (increase(fanfare_presence_stale_members_total{@}[$__rate_interval]))", "{{instance}}")],
+          note="Members of nodes that ended, by the node that cleaned up.", runbook="FanfarePresenceSlow"),
     Panel("Edges seen to end", [("max by (namespace) (increase(fanfare_edges_gone_total{@}[$__rate_interval]))", "edges")],
-          note="Nodes whose members and counts were taken away."),
+          note="Nodes whose leases ended, on purpose or not."),
     Panel("Edges taken for dead", [("increase(fanfare_edge_lives_total{@}[$__rate_interval]) > 0", "{{instance}}")],
           note="A node that was silent for longer than edge.lease_ttl: NATS away, the process stopped, or the machine starved.",
           runbook="FanfareBackboneLost"),
@@ -151,8 +219,23 @@ BACKBONE = [
           runbook="FanfareBackboneLost"),
     Panel("Reconnects", [("sum by (instance) (increase(fanfare_backbone_reconnects_total{@}[$__rate_interval]))", "{{instance}}")],
           runbook="FanfareBackboneLost"),
-    Panel("Time through NATS", quantiles("fanfare_delivery_seconds", 'hop="backbone"'), "s", limit=2,
-          note="From the publish to the nodes of its subscribers, replication included.", runbook="FanfareBackboneLagging"),
+    Panel("Lag", quantiles("fanfare_backbone_lag_seconds"), "s", limit=2,
+          note="Of probes that every process sends to itself through a stream.", runbook="FanfareBackboneLagging"),
+    Panel("Lag by process, p99", quantiles("fanfare_backbone_lag_seconds", by="instance", of=(0.99,)), "s", limit=2,
+          note="One that stands out is starved, or far from NATS.", runbook="FanfareBackboneLagging"),
+    Panel("Time through NATS", quantiles("fanfare_delivery_seconds", 'hop="backbone"'), "s",
+          note="Of messages, from the publish to the nodes of its subscribers: two nodes' clocks.", runbook="FanfareBackboneLagging"),
+    Panel("Publishes pending", [("sum by (instance) (fanfare_backbone_pending_messages{@})", "{{instance}}")], limit=1000,
+          note="Not acknowledged yet.", runbook="FanfareBackbonePending"),
+    Panel("Kept in NATS", [("max by (tier) (fanfare_backbone_stream_bytes{@})", "{{tier}}")], "bytes",
+          note="One copy of each stream's messages; account: all copies on all servers.", runbook="FanfareNearStreamLimit"),
+    Panel("Kept of the limit", [("max by (tier) (fanfare_backbone_stream_bytes{@} / fanfare_backbone_stream_limit_bytes{@})", "{{tier}}")],
+          "percentunit", limit=0.85, note="Where there is a limit.", runbook="FanfareNearStreamLimit"),
+    Panel("Messages kept", [("max by (tier) (fanfare_backbone_stream_messages{@})", "{{tier}}")], runbook="FanfareNearStreamLimit"),
+    Panel("Consumers", [("max by (tier) (fanfare_backbone_consumers{@})", "{{tier}}")],
+          note="Watches of buckets and the webhook queue; none belongs to a client or a channel."),
+    Panel("Elections", [("max by (namespace) (increase(fanfare_backbone_stream_leader_changes_total{@}[$__rate_interval]))", "elections")],
+          note="Of streams' leaders. Each holds up a stream's publishes for up to nine seconds.", runbook="FanfareBackboneLagging"),
 ]
 
 CONTROL = [
@@ -166,21 +249,34 @@ CONTROL = [
           note="To each control replica; all the same if all is well.", runbook="FanfareControlUnreachable"),
     Panel("Refused by quota", [
         ("sum by (quota) (rate(fanfare_quota_rejected_total{@}[$__rate_interval])) > 0", "{{quota}}")], "ops",
-          note="Which app it is: fanfare admin usage show, fanfare admin tail."),
+          note="Which app it is: below, or fanfare admin usage watch, fanfare admin tail."),
     Panel("Minutes of usage lost", [
         ("sum by (instance) (increase(fanfare_usage_minutes_lost_total{@}[$__rate_interval]))", "{{instance}}")],
           note="Must stay 0.", runbook="FanfareUsageLost"),
+    Panel("Top apps by connections", [("topk(10, sum by (app) (fanfare_app_connections{@}))", "{{app}}")],
+          note="Where metrics.apps is above 0; the rest are in `other`."),
+    Panel("Top apps by publishes", [("topk(10, sum by (app) (rate(fanfare_app_messages_in_total{@}[$__rate_interval])))", "{{app}}")], "ops"),
+    Panel("Top apps by deliveries", [("topk(10, sum by (app) (rate(fanfare_app_messages_out_total{@}[$__rate_interval])))", "{{app}}")], "ops"),
+    Panel("Top apps by bytes sent", [("topk(10, sum by (app) (rate(fanfare_app_delivered_bytes_total{@}[$__rate_interval])))", "{{app}}")], "Bps"),
+    Panel("Refused by quota, by app", [
+        ("topk(10, sum by (app, quota) (rate(fanfare_app_quota_rejected_total{@}[$__rate_interval])) > 0)", "{{app}} {{quota}}")], "ops"),
+    Panel("Apps counted together", [("max by (instance) (fanfare_apps_in_other{@})", "{{instance}}")],
+          note="Those beyond metrics.apps."),
 ]
 
 WORKER = [
     Panel("Requests, by result", rate("fanfare_webhook_requests_total", "result"), "reqps", runbook="FanfareWebhooksBehind"),
     Panel("From event to receiver", quantiles("fanfare_webhook_delivery_seconds"), "s", note="Retries included.",
           runbook="FanfareWebhooksBehind"),
+    Panel("Answers of receivers", quantiles("fanfare_webhook_request_seconds"), "s", note="One attempt, failed ones included.",
+          runbook="FanfareWebhooksGivenUp"),
+    Panel("Oldest that waits", [("max(fanfare_webhook_oldest_seconds{@})", "age")], "s", limit=300,
+          note="Neither delivered nor given up. A receiver that fails makes it 290 s, and no more.", runbook="FanfareWebhooksBehind"),
     Panel("Waiting", [("sum(fanfare_webhook_waiting{@})", "events")], note="Each once for each receiver.",
           runbook="FanfareWebhooksBehind"),
     Panel("Dead letters", [
         ("sum by (reason) (increase(fanfare_webhook_dead_letters_total{@}[$__rate_interval]))", "{{reason}}")],
-          runbook="FanfareWebhooksBehind"),
+          runbook="FanfareWebhooksGivenUp"),
     Panel("Who acts", [("max by (instance) (fanfare_worker_active{@}) == 1", "{{instance}}")], note="One at a time.",
           runbook="FanfareWorkerAbsent"),
     Panel("Events and retries", [
@@ -188,11 +284,11 @@ WORKER = [
         ("sum(rate(fanfare_webhook_retries_total{@}[$__rate_interval]))", "retries")], "ops", runbook="FanfareWebhooksBehind"),
     Panel("Events lost before the queue", [
         ("sum by (instance) (increase(fanfare_webhook_events_lost_total{@}[$__rate_interval]))", "{{instance}}")],
-          runbook="FanfareWebhookEventsLost", width=24),
+          runbook="FanfareWebhookEventsLost"),
 ]
 
 DASHBOARDS = {
-    "fanfare-service": ("Fanfare / Service", [("Service", SERVICE), ("Rollout", ROLLOUT)]),
+    "fanfare-service": ("Fanfare / Service", [("Service", SERVICE), ("Canary", CANARY), ("Rollout", ROLLOUT)]),
     "fanfare-edge": ("Fanfare / Edge", [("Edge", EDGE), ("Fan-out", FAN_OUT), ("Recovery", RECOVERY), ("Presence", PRESENCE)]),
     "fanfare-cluster": ("Fanfare / Cluster", [("Backbone", BACKBONE), ("Control and quotas", CONTROL), ("Worker", WORKER)]),
 }

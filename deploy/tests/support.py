@@ -1,11 +1,15 @@
 """What the tests of deploy/ share: where things are, and the programs that know whether a file is right."""
 
+import contextlib
 import functools
 import os
 import pathlib
 import re
 import shutil
+import socket
 import subprocess
+import urllib.error
+import urllib.request
 
 import yaml
 
@@ -13,6 +17,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 RUNBOOKS = ROOT / "docs" / "operations" / "runbooks"
 RULES = DEPLOY / "prometheus" / "fanfare.rules.yml"
+# In deploy/dev/apps.toml.
+APP, KEY, SECRET = "1001", "app-key", "app-secret"
+# Of the form that a cluster demands; tests take it for other secrets, too.
+CLUSTER_KEY = "8d1f5f6a0b6cf0f6e1b3a8c7d9e2f4051627384950a1b2c3d4e5f60718293a4b"
 
 
 def program(variable, name, *places):
@@ -31,6 +39,10 @@ def fanfare():
     return program("FANFARE_BIN", "fanfare", "target/debug/fanfare")
 
 
+def nats_server():
+    return program("NATS_SERVER", "nats-server", ".tools/venv/bin/nats-server")
+
+
 def promtool():
     return program("PROMTOOL", "promtool", ".tools/prometheus/usr/bin/promtool")
 
@@ -39,6 +51,32 @@ def run(*command, **options):
     """Runs a command to its end and gives its exit code and everything that it printed."""
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False, **options)
     return done.returncode, done.stdout
+
+
+def free_port(*addresses):
+    """A port that is free at each of the addresses, or else at that of loopback."""
+    while True:
+        with contextlib.ExitStack() as stack:
+            port = 0
+            try:
+                for address in addresses or ["127.0.0.1"]:
+                    listener = stack.enter_context(socket.socket())
+                    listener.bind((address, port))
+                    port = listener.getsockname()[1]
+                return port
+            except OSError:
+                continue
+
+
+def answer(url):
+    """Status and text; status 0 where nobody answers."""
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+    except OSError as error:
+        return 0, str(error)
 
 
 def load(path):

@@ -9,6 +9,11 @@ BASE = "https://fanfare.example/runbooks/"
 TESTS = DEPLOY / "prometheus" / "fanfare.rules.test.yml"
 
 
+def seconds(duration):
+    """Of 90s, 4m, 1h."""
+    return int(duration[:-1]) * {"s": 1, "m": 60, "h": 3600}[duration[-1]]
+
+
 class Alerts(unittest.TestCase):
     def test_rules_are_valid(self):
         code, output = run(promtool(), "check", "rules", str(RULES))
@@ -54,6 +59,19 @@ class Alerts(unittest.TestCase):
         self.assertEqual(names - fires, set(), "never seen to fire")
         self.assertEqual(names - silent, set(), "never seen to be silent")
         self.assertEqual((fires | silent) - names, set(), "tests of alerts that are not there")
+
+    def test_every_alert_is_seen_to_end(self):
+        """In one test it fires, and at a later time it does not, whoever fired."""
+        ends = set()
+        for test in load(TESTS)["tests"]:
+            fired = {}
+            for case in sorted(test.get("promql_expr_test", []), key=lambda case: seconds(case["eval_time"])):
+                for name in re.findall(r'alertname="(\w+)"', case["expr"]):
+                    if case["exp_samples"]:
+                        fired[name] = True
+                    elif fired.get(name) and " by (" not in case["expr"]:
+                        ends.add(name)
+        self.assertEqual({alert["alert"] for alert in alerts()} - ends, set(), "never seen to end")
 
 
 if __name__ == "__main__":

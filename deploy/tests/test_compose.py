@@ -7,7 +7,8 @@ import shutil
 import tempfile
 import unittest
 
-from support import DEPLOY, fanfare, load, program, run
+from machines import NETWORK, Site, eventually
+from support import DEPLOY, answer, fanfare, load, nats_server, run
 
 COMPOSE = DEPLOY / "compose"
 FILE = COMPOSE / "compose.yml"
@@ -20,6 +21,11 @@ def services():
 
 def ours():
     return {name: service for name, service in services().items() if service["image"].startswith("fanfare:")}
+
+
+def nodes():
+    """Those that are part of the cluster; the canary is a client."""
+    return {name: service for name, service in ours().items() if "FANFARE_ROLES" in service["environment"]}
 
 
 def has_plugin():
@@ -39,8 +45,8 @@ class Compose(unittest.TestCase):
 
     def test_parts_of_the_cluster_are_there(self):
         names = set(services())
-        self.assertEqual(names, {"nats-1", "nats-2", "nats-3", "edge-1", "edge-2", "edge-3", "control", "worker", "prometheus", "grafana"})
-        roles = [service["environment"]["FANFARE_ROLES"] for service in ours().values()]
+        self.assertEqual(names, {"nats-1", "nats-2", "nats-3", "edge-1", "edge-2", "edge-3", "control", "worker", "canary", "prometheus", "grafana"})
+        roles = [service["environment"]["FANFARE_ROLES"] for service in nodes().values()]
         self.assertEqual(sorted(roles), ["control", "edge", "edge", "edge", "worker"])
 
     def test_secrets_are_made_once_and_for_their_owner(self):
@@ -51,6 +57,7 @@ class Compose(unittest.TestCase):
         self.assertEqual(set(before), {"cluster.key", "admin.token", "nats.password", "nats-password.conf"})
         for name in ("cluster.key", "admin.token", "nats.password"):
             self.assertRegex(before[name], r"^[0-9a-f]{64}$")
+        self.assertEqual(before["nats-password.conf"].count(before["nats.password"]), 4, "the servers' own, and for each route")
         self.assertEqual(len({before["cluster.key"], before["admin.token"], before["nats.password"]}), 3)
         run(str(folder / "secrets.sh"))
         self.assertEqual({path.name: path.read_text() for path in secrets.iterdir()}, before)
@@ -95,7 +102,7 @@ class Compose(unittest.TestCase):
         files = {f"/run/secrets/{name}": secrets / pathlib.Path(secret["file"]).name
                  for name, secret in load(FILE)["secrets"].items()}
         files["/etc/fanfare/apps.toml"] = DEPLOY / "dev" / "apps.toml"
-        for name, service in ours().items():
+        for name, service in nodes().items():
             with self.subTest(service=name):
                 given = {f"/run/secrets/{secret}" for secret in service["secrets"]}
                 given |= {volume.split(":")[1] for volume in service.get("volumes", [])}
@@ -108,6 +115,17 @@ class Compose(unittest.TestCase):
                     environment[key] = value
                 code, output = run(fanfare(), "config", "check", "--strict", env=environment)
                 self.assertEqual(code, 0, output)
+
+    def test_the_canary_is_a_command_of_the_binary(self):
+        canary = services()["canary"]
+        # With --help last nothing is done, but what comes before it has to be known.
+        code, output = run(fanfare(), *canary["command"], "--help")
+        self.assertEqual(code, 0, output)
+        # The health check of the image is of use to it, too.
+        self.assertIn("0.0.0.0:6003", canary["command"])
+        demo = (DEPLOY / "dev" / "apps.toml").read_text()
+        self.assertIn(canary["environment"]["FANFARE_KEY_SECRET"], demo)
+        self.assertIn(canary["command"][canary["command"].index("--key") + 1], demo)
 
     def test_stopping_may_take_as_long_as_a_drain(self):
         for name, service in ours().items():
@@ -125,18 +143,38 @@ class Compose(unittest.TestCase):
         shutil.copy(folder / "secrets" / "nats-password.conf", folder / "password.conf")
         path = folder / "nats.conf"
         path.write_text(path.read_text().replace('"/data"', f'"{folder}/data"'))
-        server = program("NATS_SERVER", "nats-server", ".tools/venv/bin/nats-server")
         for name in ("nats-1", "nats-2", "nats-3"):
             environment = {key: value for key, value in services()[name]["environment"].items()}
-            code, output = run(server, "-t", "-c", str(path), env=environment)
+            code, output = run(nats_server(), "-t", "-c", str(path), env=environment)
             self.assertEqual(code, 0, output)
             mounts = [volume.split(":")[1] for volume in services()[name]["volumes"]]
             self.assertEqual(mounts, ["/etc/nats/nats.conf", "/etc/nats/password.conf", "/data"])
 
+    def test_nats_makes_a_cluster(self):
+        """With addresses in place of the names that Docker gives."""
+        made = self.with_secrets()
+        addresses = {f"nats-{n}": f"{NETWORK}.5{n}" for n in (1, 2, 3)}
+        with Site() as site:
+            routes = (made / "secrets" / "nats-password.conf").read_text()
+            for name, address in addresses.items():
+                routes = routes.replace(f"{name}:6222", f"{address}:6222")
+            (site.folder / "password.conf").write_text(routes)
+            for name, address in addresses.items():
+                text = (made / "nats.conf").read_text().replace('"0.0.0.0:', f'"{address}:')
+                (site.folder / f"{name}.conf").write_text(text.replace('"/data"', f'"{site.folder}/{name}"'))
+                variables = services()[name]["environment"] | {"PATH": os.environ["PATH"]}
+                site.start(name, nats_server(), "-c", str(site.folder / f"{name}.conf"), env=variables)
+            for address in addresses.values():
+                eventually(lambda address=address: answer(f"http://{address}:8222/healthz")[0] == 200, site.logs)
+
     def test_prometheus_scrapes_every_process(self):
         scraped = load(DEPLOY / "prometheus" / "prometheus.yml")
-        targets = [target for job in scraped["scrape_configs"] for part in job["static_configs"] for target in part["targets"]]
-        self.assertEqual(sorted(targets), sorted(f"{name}:6003" for name in ours()))
+        targets = {job["job_name"]: sorted(target for part in job["static_configs"] for target in part["targets"])
+                   for job in scraped["scrape_configs"]}
+        self.assertEqual(targets, {"fanfare": sorted(f"{name}:6003" for name in ours()),
+                                   "fanfare-apps": sorted(f"{name}:6003" for name in nodes())})
+        for name, service in nodes().items():
+            self.assertGreater(int(service["environment"]["FANFARE_METRICS_APPS"]), 0, name)
         mounted = {volume.split(":")[1] for volume in services()["prometheus"]["volumes"]}
         self.assertLessEqual(set(scraped["rule_files"]), mounted)
 

@@ -5,42 +5,19 @@ import os
 import pathlib
 import re
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
 import tomllib
 import unittest
+import urllib.request
 
-from support import DEPLOY, ROOT, fanfare, program, run
+from dockerfile import DOCKERFILE, environment, instructions, the
+from support import ROOT, fanfare, free_port, program, run
 
-DOCKERFILE = DEPLOY / "docker" / "Dockerfile"
+# Runs a binary of another architecture: a static program that takes the binary as its first argument.
+EMULATOR = os.environ.get("FANFARE_EMULATOR")
 PATIENCE_SECONDS = 20
-
-
-def instructions(stage=-1):
-    """(instruction, argument) of each line of a stage, the last one by default."""
-    text = re.sub(r"^#.*\n", "", DOCKERFILE.read_text(), flags=re.M)
-    lines = [line.split(None, 1) for line in re.sub(r"\\\n\s*", " ", text).splitlines() if line.strip()]
-    stages = []
-    for name, argument in lines:
-        if name == "FROM":
-            stages.append([])
-        if stages:
-            stages[-1].append((name, argument))
-    return stages[stage]
-
-
-def the(name):
-    found = [argument for instruction, argument in instructions() if instruction == name]
-    assert len(found) == 1, f"{name}: {found}"
-    return found[0]
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 class Docker(unittest.TestCase):
@@ -85,52 +62,158 @@ class Docker(unittest.TestCase):
         size = sum(path.stat().st_size for path in context.rglob("*") if path.is_file())
         self.assertLess(size, 30_000_000, "something large is in the context")
 
-    @unittest.skipUnless(os.geteuid() == 0 and shutil.which("chroot"), "needs root")
-    def test_binary_serves_in_the_layout_of_the_image(self):
-        """As the image's user on a file system with the binary alone, which it cannot write, and with its environment."""
-        root = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
-        shutil.copy(fanfare(), root / "fanfare")
-        self.copy_libraries(root)
-        # What the base image has beside: a directory for temporary files.
-        (root / "tmp").mkdir(mode=0o777)
-        (root / "tmp").chmod(0o1777)
-        root.chmod(0o755)
-        environment = dict(pair.split("=", 1) for pair in the("ENV").split())
-        ports = {name: free_port() for name in ("LISTEN", "CONTROL_LISTEN", "ADMIN_LISTEN")}
-        for name, port in ports.items():
-            self.assertTrue(environment[f"FANFARE_{name}"].startswith("0.0.0.0:"))
-            environment[f"FANFARE_{name}"] = f"127.0.0.1:{port}"
-        inside = [shutil.which("chroot"), f"--userspec={the('USER')}", str(root)]
-        entry = json.loads(the("ENTRYPOINT"))
-        code, output = run(*inside, *entry, "--version", env=environment)
-        self.assertEqual((code, output[:8]), (0, "fanfare "), output)
-        code, output = run(*inside, *entry, *json.loads(the("CMD")), "--help", env=environment)
-        self.assertEqual(code, 0, output)
-        with open(root / "log", "w") as log:
-            process = subprocess.Popen([*inside, *entry, "dev"], env=environment, stdout=log, stderr=log)
-        try:
-            probe = the("HEALTHCHECK").split("CMD", 1)[1].replace("6003", str(ports["ADMIN_LISTEN"]))
-            deadline = time.monotonic() + PATIENCE_SECONDS
-            while (answer := run(*inside, *json.loads(probe), env=environment))[0] != 0:
-                self.assertLess(time.monotonic(), deadline, answer[1] + (root / "log").read_text())
-                self.assertIsNone(process.poll(), (root / "log").read_text())
-                time.sleep(0.1)
-            status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
-            self.assertRegex(status, r"(?m)^Uid:\s65532\s65532\s65532\s65532$")
-            process.kill()
-            process.wait()
-            self.assertNotEqual(run(*inside, *json.loads(probe), env=environment)[0], 0, "the probe sees no difference")
-        finally:
-            process.kill()
-            process.wait()
+    def test_labels_say_what_it_is(self):
+        labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]*)"', the("LABEL")))
+        workspace = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]
+        self.assertEqual(labels["licenses"], workspace["license"])
+        self.assertEqual((labels["version"], labels["revision"]), ("${VERSION}", "${COMMIT}"))
+        # And the binary inside says the same.
+        build = [argument for name, argument in instructions(0) if name == "RUN" and "cargo build" in argument]
+        self.assertIn('FANFARE_COMMIT="$COMMIT" cargo build', build[0])
 
-    def copy_libraries(self, root):
-        """A debug build is not static: what it is linked with comes along."""
+
+def can_mount():
+    if os.geteuid() != 0 or not shutil.which("unshare"):
+        return False
+    return run("unshare", "--mount", "true")[0] == 0
+
+
+# What gcr.io/distroless/static holds of what a program may ask for, beside time zones.
+USERS = """\
+root:x:0:0:root:/root:/sbin/nologin
+nobody:x:65534:65534:nobody:/nonexistent:/sbin/nologin
+nonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin
+"""
+GROUPS = "root:x:0:\nnobody:x:65534:\nnonroot:x:65532:\n"
+AUTHORITIES = "etc/ssl/certs/ca-certificates.crt"
+TOKEN = "image-image-image-image"
+
+# Makes the layout read-only, gives it /proc as containers have it, and goes inside. Ends with its process.
+ENTER = """
+mount --bind "$1" "$1"
+mount --bind /proc "$1/proc"
+mount -o remount,bind,ro "$1"
+root=$1 user=$2
+shift 2
+exec chroot --userspec="$user" "$root" "$@"
+"""
+
+
+@unittest.skipUnless(can_mount(), "needs root, and to be allowed to mount")
+class Layout(unittest.TestCase):
+    """The binary as it is in the image: its user and environment, on a file system that nobody can write, with no more
+    than the image has. The static binary of `make image-test` is all alone there; one that cargo builds for tests brings
+    the libraries that it is linked with, one for another architecture what emulates it."""
+
+    def setUp(self):
+        root = self.root = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.logs = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+        shutil.copy(fanfare(), root / "fanfare")
+        (root / "fanfare").chmod(0o555)
+        self.entry = json.loads(the("ENTRYPOINT"))
+        # What belongs to the test, and not to the image.
+        self.brought = self.copy_libraries()
+        if EMULATOR:
+            shutil.copy(EMULATOR, root / "emulator")
+            self.entry.insert(0, "/emulator")
+            self.brought.add("emulator")
+        for directory in ["proc", "tmp", "etc/ssl/certs", "home/nonroot"]:
+            (root / directory).mkdir(parents=True)
+        (root / "etc/passwd").write_text(USERS)
+        (root / "etc/group").write_text(GROUPS)
+        shutil.copy(f"/{AUTHORITIES}", root / AUTHORITIES)
+        root.chmod(0o755)
+        self.environment = environment()
+        self.environment |= {"FANFARE_ADMIN_TOKEN": TOKEN, "FANFARE_DRAIN_GRACE": "200ms", "FANFARE_DRAIN_DURATION": "200ms"}
+        self.ports = {}
+        for name in ("LISTEN", "CONTROL_LISTEN", "ADMIN_LISTEN"):
+            self.assertTrue(self.environment[f"FANFARE_{name}"].startswith("0.0.0.0:"))
+            self.ports[name] = free_port()
+            self.environment[f"FANFARE_{name}"] = f"0.0.0.0:{self.ports[name]}"
+
+    def inside(self, *words):
+        script = [shutil.which("unshare"), "--mount", "sh", "-ec", ENTER, "sh", str(self.root), the("USER")]
+        return [*script, *self.entry, *words]
+
+    def tell(self, *words, **environment):
+        # What enters the layout needs its path; the binary inside gets no variable but these.
+        return run(*self.inside(*words), env={"PATH": os.environ["PATH"], **self.environment, **environment})
+
+    def start(self, *words, **environment):
+        """Starts it, and waits until the image's own health check is content. Gives the process and its log."""
+        log = self.logs / "log"
+        with open(log, "w") as output:
+            env = {"PATH": os.environ["PATH"], **self.environment, **environment}
+            process = subprocess.Popen(self.inside(*words), env=env, stdout=output, stderr=output)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while (answer := self.tell(*self.probe()))[0] != 0:
+            self.assertLess(time.monotonic(), deadline, answer[1] + log.read_text())
+            self.assertIsNone(process.poll(), log.read_text())
+            time.sleep(0.1)
+        return process, log
+
+    def probe(self):
+        command = the("HEALTHCHECK").split("CMD", 1)[1].replace("6003", str(self.ports["ADMIN_LISTEN"]))
+        entry, *words = json.loads(command)
+        self.assertEqual([entry], json.loads(the("ENTRYPOINT")))
+        return words
+
+    def test_it_is_alone(self):
+        files = {path.relative_to(self.root) for path in self.root.rglob("*") if path.is_file()}
+        programs = {str(path) for path in files if os.access(self.root / path, os.X_OK)} - self.brought
+        self.assertEqual(programs, {"fanfare"})
+        code, output = self.tell("--version")
+        self.assertEqual((code, output[:8]), (0, "fanfare "), output)
+
+    def test_it_serves_and_drains(self):
+        process, log = self.start(*json.loads(the("CMD")))
+        status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
+        self.assertRegex(status, r"(?m)^Uid:\s65532\s65532\s65532\s65532$")
+        self.assertRegex(status, r"(?m)^CapEff:\s0+$")
+        # A tenant, a message there and back, and metrics of the process, which come from /proc.
+        control = f"http://127.0.0.1:{self.ports['CONTROL_LISTEN']}"
+        app = ["app", "create", "--id=1", "--key-name=k", "--output=json"]
+        code, output = self.tell("admin", *app, FANFARE_CONTROL_ADDRESS=control)
+        self.assertEqual(code, 0, output)
+        secret = json.loads(output)["key"]["secret"]
+        canary = ["admin", "canary", f"http://127.0.0.1:{self.ports['LISTEN']}", "--app=1", "--key=k"]
+        code, output = self.tell(*canary, FANFARE_KEY_SECRET=secret)
+        self.assertEqual((code, output.count(" delivered ")), (0, 3), output)
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.ports['ADMIN_LISTEN']}/metrics", timeout=5) as metrics:
+            self.assertIn("process_resident_memory_bytes ", metrics.read().decode())
+        process.terminate()
+        self.assertEqual(process.wait(PATIENCE_SECONDS), 0, log.read_text())
+        self.assertIn('"message":"drained"', log.read_text())
+        self.assertNotEqual(self.tell(*self.probe())[0], 0, "the health check sees no difference")
+
+    def test_authorities_are_found(self):
+        """Webhooks and the canary trust those of the base image."""
+        canary = ["admin", "canary", "https://127.0.0.1:1", "--app=1", "--key=k"]
+        code, output = self.tell(*canary, FANFARE_KEY_SECRET="x")
+        self.assertEqual(code, 3, output)
+        (self.root / AUTHORITIES).unlink()
+        code, output = self.tell(*canary, FANFARE_KEY_SECRET="x")
+        self.assertEqual(code, 2, output)
+        self.assertIn("this system trusts no authority", output)
+
+    def test_nothing_can_be_written(self):
+        code, output = self.tell("run", "--data-dir", "/home/nonroot/data")
+        self.assertEqual(code, 1, output)
+        self.assertIn("Read-only file system", output)
+
+    def copy_libraries(self):
+        """What the binary is linked with, unless it is static; the paths below the root."""
         _, output = run("ldd", fanfare())
-        for library in re.findall(r"(/\S+) \(0x", output):
-            target = root / library.lstrip("/")
+        found = set(re.findall(r"(/\S+) \(0x", output))
+        for library in found:
+            target = self.root / library.lstrip("/")
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(library, target)
+        if os.environ.get("FANFARE_STATIC"):
+            self.assertEqual(found, set(), "the image's binary is to be static")
+        return {library.lstrip("/") for library in found}
 
 
 if __name__ == "__main__":

@@ -1,153 +1,159 @@
-"""The NATS configuration for production: accepted by nats-server, and three servers with it serve Fanfare over TLS."""
+"""The NATS configuration for production: accepted by nats-server, and three servers with it serve Fanfare over TLS, while
+one of them is rolled and passwords are replaced as deploy/nats/README.md says."""
 
 import json
-import os
-import pathlib
+import re
 import socket
-import subprocess
-import tempfile
+import threading
 import time
 import unittest
-import urllib.error
-import urllib.request
 
-from support import DEPLOY, fanfare, program, run
+import traffic
+from machines import NODES, SERVERS, Site, eventually, nats_config, nats_environment
+from support import DEPLOY, answer, nats_server, run
 
-CONFIG = DEPLOY / "nats" / "server.conf"
-# Every server has a loopback address of its own, so that the ports of the file can stay; those of the monitoring and of
-# Fanfare are chosen.
-SERVERS = {"nats-1": "127.0.77.1", "nats-2": "127.0.77.2", "nats-3": "127.0.77.3"}
-PASSWORD = "8d1f5f6a0b6cf0f6e1b3a8c7d9e2f4051627384950a1b2c3d4e5f60718293a4b"
-PATIENCE_SECONDS = 30
+EDGE = NODES["edge-1"][1]
+README = (DEPLOY / "nats" / "README.md").read_text()
+NEW_PASSWORD = "0" * 64
 
 
-def nats_server():
-    return program("NATS_SERVER", "nats-server", ".tools/venv/bin/nats-server")
-
-
-def environment(name):
-    routes = {f"NATS_ROUTES_{n}": f"tls://{address}:6222" for n, address in enumerate(SERVERS.values(), 1)}
-    passwords = {f"NATS_{who}_PASSWORD": PASSWORD for who in ("FANFARE", "SYSTEM", "ROUTE")}
-    return {"PATH": os.environ["PATH"], "NATS_NAME": name} | routes | passwords
-
-
-def make_certificates(folder):
-    """An authority, and a certificate of it for all servers."""
-    names = ",".join(f"IP:{address}" for address in SERVERS.values())
-    (folder / "ext").write_text(f"subjectAltName={names}\nextendedKeyUsage=serverAuth,clientAuth\n")
-    for command in (
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=ca -keyout ca.key -out ca.pem",
-        "openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=nats -keyout server.key -out server.csr",
-        "openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out server.pem",
-    ):
-        code, output = run(*command.split(), cwd=folder)
-        assert code == 0, output
-
-
-def in_folder(folder, name="nats-1"):
-    """A server's configuration, with the two folders replaced and nothing else."""
-    text = CONFIG.read_text()
-    assert text.count("/etc/nats/tls") >= 5 and "/var/lib/nats" in text
-    path = folder / f"{name}.conf"
-    path.write_text(text.replace("/etc/nats/tls", str(folder)).replace("/var/lib/nats", str(folder / name)))
-    return path
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def answer(url):
-    try:
-        with urllib.request.urlopen(url, timeout=2) as response:
-            return response.status, response.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
-    except OSError as error:
-        return 0, str(error)
-
-
-class Nats(unittest.TestCase):
-    def setUp(self):
-        self.folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
-        make_certificates(self.folder)
-
-    def start(self, name, *command, **options):
-        """Starts a process that ends with the test, and says where its log is."""
-        log = self.folder / f"{name}.log"
-        with open(log, "w") as output:
-            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, **options)
-        self.addCleanup(self.stop, process)
-        return process, log
-
-    def stop(self, process):
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+class File(unittest.TestCase):
+    def check(self, variables):
+        with Site() as site:
+            return run(nats_server(), "-t", "-c", str(nats_config(site.folder, "nats-1")), env=variables)
 
     def test_nats_accepts_the_file(self):
-        code, output = run(nats_server(), "-t", "-c", str(in_folder(self.folder)), env=environment("nats-1"))
+        code, output = self.check(nats_environment("nats-1"))
         self.assertEqual(code, 0, output)
 
     def test_nats_refuses_it_without_a_password(self):
-        variables = environment("nats-1")
+        variables = nats_environment("nats-1")
         del variables["NATS_FANFARE_PASSWORD"]
-        code, output = run(nats_server(), "-t", "-c", str(in_folder(self.folder)), env=variables)
+        code, output = self.check(variables)
         self.assertNotEqual(code, 0)
         self.assertIn("NATS_FANFARE_PASSWORD", output)
 
-    def test_three_servers_serve_fanfare_and_nobody_else(self):
-        monitors = {name: free_port() for name in SERVERS}
-        logs = {}
-        for name, address in SERVERS.items():
-            _, logs[name] = self.start(
-                name, nats_server(), "-c", str(in_folder(self.folder, name)), "--addr", address,
-                "--cluster", f"nats://{address}:6222", "--http_port", str(monitors[name]), env=environment(name))
-        ready = free_port()
-        variables = {
-            "PATH": os.environ["PATH"],
-            "FANFARE_NATS_URLS": ",".join(f"tls://{address}:4222" for address in SERVERS.values()),
-            "FANFARE_NATS_USER": "fanfare",
-            "FANFARE_NATS_PASSWORD": PASSWORD,
-            "FANFARE_NATS_TLS_REQUIRED": "true",
-            "FANFARE_NATS_TLS_CA_FILE": str(self.folder / "ca.pem"),
-            "FANFARE_CLUSTER_KEY": PASSWORD,
-            "FANFARE_BACKBONE_SHARDS": "2",
-            "FANFARE_DRAIN_GRACE": "0s",
-            "FANFARE_DRAIN_DURATION": "0s",
-        }
-        edge, edge_log = self.start(
-            "edge", fanfare(), "run", "--role", "edge", "--listen", "127.0.0.1:0", "--admin-listen", f"127.0.0.1:{ready}", env=variables)
-        self.await_ready(ready, edge, [*logs.values(), edge_log])
-        # The account is Fanfare's, and its streams have three copies.
-        _, text = answer(f"http://{SERVERS['nats-1']}:{monitors['nats-1']}/jsz?accounts=true&streams=true&config=true")
+
+class Cluster(unittest.TestCase):
+    """On one cluster, in the order of their names."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.site = cls.enterClassContext(Site())
+        for name in SERVERS:
+            cls.site.start_nats(name)
+        # As somebody begins who has one server, and has three later.
+        cls.site.start_node("control", FANFARE_SEED=str(DEPLOY / "dev" / "apps.toml"), FANFARE_BACKBONE_REPLICAS="1")
+        cls.site.await_ready("control")
+        cls.site.kill("control")
+        cls.site.start_node("control")
+        cls.site.start_node("edge-1")
+        cls.site.await_ready("control", "edge-1")
+        cls.context = traffic.trust(cls.site.folder)
+
+    def await_well(self, name):
+        eventually(lambda: answer(f"http://{SERVERS[name]}:8222/healthz")[0] == 200, self.site.logs)
+
+    def signal(self, signal, name):
+        """As the page says it."""
+        self.assertIn(f"nats-server --signal {signal}=PID", README)
+        code, output = run(nats_server(), "--signal", f"{signal}={self.site.processes[name].pid}")
+        self.assertEqual(code, 0, output)
+
+    def test_0_copies_are_never_taken_away(self):
+        self.site.start_node("edge-2", FANFARE_BACKBONE_REPLICAS="1")
+        process = self.site.processes["edge-2"]
+        eventually(lambda: process.poll() is not None, lambda: self.site.log("edge-2"))
+        self.assertNotEqual(process.returncode, 0)
+        self.assertIn("keeps 3 copies of everything, but 1 are configured", self.site.log("edge-2"))
+
+    def test_1_streams_are_in_the_account_and_have_three_copies(self):
+        _, text = answer(f"http://{SERVERS['nats-1']}:8222/jsz?accounts=true&streams=true&config=true")
         accounts = {account["name"]: account.get("stream_detail", []) for account in json.loads(text)["account_details"]}
         self.assertEqual(set(accounts), {"FANFARE"})
         self.assertTrue(accounts["FANFARE"])
         self.assertEqual({stream["config"]["num_replicas"] for stream in accounts["FANFARE"]}, {3})
-        # Another password does not get in.
-        _, log = self.start("stranger", fanfare(), "run", "--role", "edge", "--listen", "127.0.0.1:0",
-                            "--admin-listen", "127.0.0.1:0", env=variables | {"FANFARE_NATS_PASSWORD": "wrong-password"})
-        self.eventually(lambda: "authorization violation" in log.read_text().lower(), lambda: log.read_text())
 
-    def await_ready(self, port, process, logs):
-        def ready():
-            self.assertIsNone(process.poll(), "".join(log.read_text()[-2000:] for log in logs))
-            return answer(f"http://127.0.0.1:{port}/readyz")[0] == 200
-        self.eventually(ready, lambda: "".join(log.read_text()[-2000:] for log in logs))
+    def test_2_another_password_does_not_get_in(self):
+        (self.site.folder / "wrong").write_text("wrong-password")
+        self.site.start_node("edge-2", FANFARE_NATS_PASSWORD_FILE=str(self.site.folder / "wrong"))
+        eventually(lambda: "authorization violation" in self.site.log("edge-2").lower(), self.site.logs)
+        self.site.kill("edge-2")
 
-    def eventually(self, condition, why):
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < deadline:
-            if condition():
-                return
-            time.sleep(0.1)
-        self.fail(why())
+    def test_3_a_server_without_the_password_is_not_let_in(self):
+        self.site.kill("nats-3")
+        variables = {key: re.sub(r"route:\w+@", "", value) for key, value in nats_environment("nats-3").items()
+                     if key.startswith("NATS_ROUTES")}
+        self.site.start_nats("nats-3", **variables)
+        eventually(lambda: "Authorization Violation" in self.site.log("nats-3"), self.site.logs)
+        self.site.kill("nats-3")
+        self.site.start_nats("nats-3")
+        self.await_well("nats-3")
+
+    def test_4_a_server_is_rolled_and_nothing_is_refused(self):
+        done, answers = threading.Event(), []
+
+        def publish():
+            while not done.is_set():
+                answers.append(traffic.publish(EDGE, self.context, "room"))
+                time.sleep(0.05)
+
+        publisher = threading.Thread(target=publish)
+        publisher.start()
+        try:
+            self.signal("ldm", "nats-2")
+            self.site.processes["nats-2"].wait(60)
+            self.site.start_nats("nats-2")
+            self.await_well("nats-2")
+            # One that meets an election waits for seconds.
+            eventually(lambda: len(answers) > 20, self.site.logs)
+        finally:
+            done.set()
+            publisher.join()
+        self.assertEqual(set(answers), {201})
+
+    def shown_certificate(self, name):
+        """NATS says something before it speaks TLS."""
+        with socket.create_connection((SERVERS[name], 4222), 5) as tcp:
+            tcp.recv(4096)
+            with self.context.wrap_socket(tcp, server_hostname=SERVERS[name]) as tls:
+                return tls.getpeercert()["serialNumber"]
+
+    def test_6_a_renewed_certificate_is_shown(self):
+        before = self.shown_certificate("nats-1")
+        code, output = run(*"openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out server.pem".split(),
+                           cwd=self.site.folder)
+        self.assertEqual(code, 0, output)
+        self.signal("reload", "nats-1")
+        eventually(lambda: self.shown_certificate("nats-1") != before, self.site.logs)
+
+    def test_5_a_password_is_replaced_and_nothing_is_refused(self):
+        first = "{ user: fanfare, password: $NATS_FANFARE_PASSWORD }"
+        second = f'{{ user: fanfare-2, password: "{NEW_PASSWORD}" }}'
+        (self.site.folder / "new").write_text(NEW_PASSWORD)
+
+        def reload(users):
+            for name in SERVERS:
+                path = nats_config(self.site.folder, name)
+                text = path.read_text()
+                self.assertEqual(text.count(f"users: [{first}]"), 1)
+                path.write_text(text.replace(f"users: [{first}]", f"users: [{users}]"))
+                self.signal("reload", name)
+                eventually(lambda name=name: "Reloaded server configuration" in self.site.log(name), self.site.logs)
+
+        before = answer(f"http://{self.site.admin('edge-1')}/metrics")[1]
+        reload(f"{first}, {second}")
+        self.assertEqual(traffic.publish(EDGE, self.context, "room"), 201)
+        reconnects = re.compile(r"^fanfare_backbone_reconnects_total.*$", re.M)
+        after = answer(f"http://{self.site.admin('edge-1')}/metrics")[1]
+        self.assertEqual(reconnects.findall(after), reconnects.findall(before), "who has the old one is left alone")
+        self.site.start_node("edge-3", FANFARE_NATS_USER="fanfare-2", FANFARE_NATS_PASSWORD_FILE=str(self.site.folder / "new"))
+        self.site.await_ready("edge-3")
+        for name in SERVERS:
+            (self.site.folder / f"{name}.log").write_text("")
+        reload(second)
+        self.assertEqual(traffic.publish(NODES["edge-3"][1], self.context, "room"), 201)
+        eventually(lambda: "authorization violation" in self.site.log("edge-1").lower(), self.site.logs)
 
 
 if __name__ == "__main__":

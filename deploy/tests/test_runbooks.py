@@ -15,7 +15,7 @@ def pages():
 
 def code(text, language):
     """The lines of all blocks of code in a language."""
-    blocks = re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
+    blocks = re.findall(rf"^ *```{language}\n(.*?)^ *```", text, re.M | re.S)
     return [line for block in blocks for line in re.sub(r"\\\n\s*", " ", block).splitlines() if line.strip()]
 
 

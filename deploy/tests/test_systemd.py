@@ -7,18 +7,19 @@ import shutil
 import tempfile
 import unittest
 
-from support import DEPLOY, fanfare, run
+from support import DEPLOY, fanfare, nats_server, run
 
 SYSTEMD = DEPLOY / "systemd"
 UNIT = SYSTEMD / "fanfare@.service"
+NATS_UNIT = SYSTEMD / "nats-server.service"
 ROLES = ("edge", "control", "worker")
 UNITS = {"ms": 0.001, "s": 1, "m": 60}
 
 
-def directives():
-    """(section, name, value) of each line of the unit."""
+def directives(unit=UNIT):
+    """(section, name, value) of each line of a unit."""
     section, found = None, []
-    for line in UNIT.read_text().splitlines():
+    for line in unit.read_text().splitlines():
         if match := re.fullmatch(r"\[(\w+)\]", line):
             section = match[1]
         elif line and not line.startswith("#"):
@@ -27,8 +28,8 @@ def directives():
     return found
 
 
-def only(name):
-    values = [value for _, found, value in directives() if found == name]
+def only(name, unit=UNIT):
+    values = [value for _, found, value in directives(unit) if found == name]
     assert len(values) == 1, f"{name}: {values}"
     return values[0]
 
@@ -57,17 +58,23 @@ class Systemd(unittest.TestCase):
         path.write_text(text.replace("/usr/bin/fanfare ", f"{pathlib.Path(fanfare()).resolve()} "))
         return path
 
+    def for_nats(self):
+        path = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory())) / NATS_UNIT.name
+        path.write_text(NATS_UNIT.read_text().replace("/usr/bin/nats-server ", f"{nats_server()} "))
+        return path
+
     @unittest.skipUnless(shutil.which("systemd-analyze"), "systemd is not installed")
     def test_systemd_understands_the_unit(self):
-        for role in ROLES:
-            code, output = run("systemd-analyze", "verify", "--man=no", str(self.for_role(role)))
+        for path in [*map(self.for_role, ROLES), self.for_nats()]:
+            code, output = run("systemd-analyze", "verify", "--man=no", str(path))
             self.assertEqual((code, output.strip()), (0, ""))
 
     @unittest.skipUnless(shutil.which("systemd-analyze"), "systemd is not installed")
     def test_the_unit_is_exposed_to_little(self):
         # The scale is 0 to 10, in tenths here; 2.0 is what systemd calls "OK" by far.
-        code, output = run("systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager", str(self.for_role("edge")))
-        self.assertEqual(code, 0, output)
+        for path in (self.for_role("edge"), self.for_nats()):
+            code, output = run("systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager", str(path))
+            self.assertEqual(code, 0, output)
 
     def test_it_runs_without_rights(self):
         self.assertEqual(only("User"), "fanfare")
@@ -81,6 +88,13 @@ class Systemd(unittest.TestCase):
         self.assertGreater(drain, 0)
         self.assertGreaterEqual(seconds(only("TimeoutStopSec")), drain + 15)
         self.assertEqual(only("KillSignal"), "SIGTERM")
+
+    def test_nats_may_be_a_lame_duck_for_as_long_as_it_takes(self):
+        config = (DEPLOY / "nats" / "server.conf").read_text()
+        duck = seconds(re.search(r'^lame_duck_duration: "(\w+)"', config, re.M)[1])
+        self.assertGreaterEqual(seconds(only("TimeoutStopSec", NATS_UNIT)), duck + 15)
+        self.assertEqual(only("KillSignal", NATS_UNIT), "SIGUSR2")
+        self.assertIn(f'store_dir: "/var/lib/{only("StateDirectory", NATS_UNIT)}"', config)
 
     def test_there_are_descriptors_for_every_connection(self):
         connections = int(setting("edge.max_connections"))
