@@ -1,6 +1,6 @@
 # Recipes for people and for CI. Each target is one line; what is longer stands in deploy/dev/.
 .DEFAULT_GOAL := help
-.PHONY: help build run dev test test-sdks lint fmt docs deny tools cluster bench bench-wslib budgets clean
+.PHONY: help build run dev test test-sdks kubernetes lint fmt docs deny sbom image-test tools cluster bench bench-wslib budgets clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -19,6 +19,9 @@ test: ## install what tests need, then run every test; ends with the totals
 test-sdks: ## Pusher's and Ably's libraries for Java, and Ably's for Go, against a cluster; needs a JDK, Maven and Go, too
 	deploy/dev/sdks.sh
 
+kubernetes: ## put the chart into real API servers, the oldest and the newest; needs Go, and some 15 minutes the first time
+	deploy/dev/kubernetes.sh
+
 lint: ## formatting and lints, without changing anything
 	cargo fmt --all --check && cargo clippy --workspace --all-targets -- -D warnings
 
@@ -28,8 +31,14 @@ fmt: ## format the code
 docs: ## write docs/admin.md, docs/configuration.md and docs/metrics.md anew from the code
 	FANFARE_BLESS=1 cargo test --quiet --bin fanfare reference_pages
 
-deny: ## licences, advisories and bans of all dependencies; needs cargo install cargo-deny
+deny: ## licences, bans, sources and advisories of all dependencies; the advisories come from GitHub
 	deploy/dev/deny.sh
+
+sbom: ## list what the binary is made of, as CycloneDX, into target/sbom/
+	deploy/dev/sbom.sh
+
+image-test: ## build the static binary of the image, and try it in the image's layout; a release build, root, clang and the headers of musl
+	deploy/dev/image.sh
 
 tools: ## install the NATS server and the Python libraries that tests and make cluster use, into .tools/
 	deploy/dev/tools.sh
