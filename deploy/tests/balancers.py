@@ -8,8 +8,8 @@ import pathlib
 import re
 import socket
 
-from clients import REFUSED, open_socket
-from edges import Pair
+from clients import REFUSED, Entrance, Pusher
+from machines import address
 from support import ROOT, free_port, program
 
 PAGE = ROOT / "docs" / "operations" / "balancers.md"
@@ -23,6 +23,25 @@ def examples(way):
     return dict(reversed(re.findall(r"^```(\w+)\n(.*?)^```", section, re.M | re.S)))
 
 
+# How edges are told of clients, as the page's headings begin.
+BY_PROXY, BY_HEADERS = "By the PROXY protocol", "By headers"
+# The edges that are told in each way.
+PAIRS = {BY_PROXY: ("edge-1", "edge-2"), BY_HEADERS: ("edge-3", "edge-4")}
+
+
+def settings(way):
+    """What makes the file of the edge role one of the page."""
+    told = examples(way)["toml"].replace("10.0.0.0/8", "127.0.0.1")
+    assert told.startswith("[edge]\n"), told
+
+    def change(text):
+        text = text.replace("[edge]\n", told)
+        # Balancers that pass bytes on leave TLS to edges, and others end it.
+        return text if way == BY_PROXY else text.partition("[tls]")[0]
+
+    return change
+
+
 class Balancer:
     """One that the page shows, at a port of loopback, before a pair of edges. There is TLS on the way either way."""
 
@@ -31,12 +50,12 @@ class Balancer:
     # Whether it asks edges how they are.
     has_checks = True
 
-    def __init__(self, site, way, edges):
-        self.site, self.edges = site, edges
+    def __init__(self, site, way):
+        self.site, self.edges = site, [address(name) for name in PAIRS[way]]
         self.name = f"{self.language}, {way.lower()}"
         self.folder = site.folder / self.name.replace(" ", "-").replace(",", "")
         self.folder.mkdir()
-        self.port = free_port()
+        self.entrance = Entrance("localhost", free_port())
         self.file = self.folder / "conf"
         self.file.write_text(self.placed(examples(way)[self.language]))
         name = type(self).__name__.lower()
@@ -44,14 +63,15 @@ class Balancer:
         self.environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "XDG_DATA_HOME": str(self.folder),
                             "LD_LIBRARY_PATH": ":".join(map(str, UNPACKED.glob("usr/lib/*-linux-gnu")))}
         self.check, command = self.commands()
-        site.start(self.folder.name, *command, environment=self.environment)
-        site.eventually(self.serves, f"{self.name}, serves")
+        site.start(self.folder.name, *command, env=self.environment)
+        site.eventually(self.serves, lambda: f"{self.name}, serves")
 
     def placed(self, text):
         """The page's text with the addresses, ports and files of this machine."""
-        text = re.sub(r"10\.0\.0\.(1[12]):6001", rf"127.0.0.\1:{self.edges.clients}", text)
-        text = text.replace("6003", str(self.edges.admin)).replace("rt.example.com", f"localhost:{self.port}")
-        text = re.sub(r"(bind |listen ):?443", rf"\g<1>127.0.0.1:{self.port}", text)
+        for theirs, its in zip(("10.0.0.11:", "10.0.0.12:"), self.edges):
+            text = text.replace(theirs, f"{its}:")
+        text = text.replace("rt.example.com", f"localhost:{self.entrance.port}")
+        text = re.sub(r"(bind |listen ):?443", rf"\g<1>127.0.0.1:{self.entrance.port}", text)
         text = re.sub(r"/etc/(haproxy|nginx)/", f"{self.site.folder}/", text)
         assert "10.0.0." not in text, text
         return text
@@ -62,7 +82,7 @@ class Balancer:
 
     def serves(self):
         try:
-            open_socket(self.port).close()
+            Pusher(self.entrance).close()
             return True
         except REFUSED:
             return False
@@ -119,11 +139,9 @@ class Caddy(Balancer):
 
     def health(self):
         """Whether each edge is up, as its log tells: its metrics are renewed every ten seconds."""
-        log = self.site.log(self.folder.name).read_text()
-        return [f'"status code out of tolerances","status_code":503,"host":"{host}:' not in log for host in Pair.HOSTS]
+        log = self.site.log(self.folder.name)
+        return [f'"status code out of tolerances","status_code":503,"host":"{host}:' not in log for host in self.edges]
 
 
-# How edges are told of clients, as the page's headings begin.
-BY_PROXY, BY_HEADERS = "By the PROXY protocol", "By headers"
 # All that the page shows.
 SHOWN = [(way, kind) for way in (BY_PROXY, BY_HEADERS) for kind in (HAProxy, Nginx, Caddy) if kind.language in examples(way)]

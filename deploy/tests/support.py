@@ -2,8 +2,10 @@
 
 import contextlib
 import functools
+import itertools
 import os
 import pathlib
+import random
 import re
 import shutil
 import socket
@@ -21,6 +23,8 @@ RULES = DEPLOY / "prometheus" / "fanfare.rules.yml"
 APP, KEY, SECRET = "1001", "app-key", "app-secret"
 # Of the form that a cluster demands; tests take it for other secrets, too.
 CLUSTER_KEY = "8d1f5f6a0b6cf0f6e1b3a8c7d9e2f4051627384950a1b2c3d4e5f60718293a4b"
+# How long anything may take. Generous, since a loaded machine is slow: it is only used up by failures.
+PATIENCE_SECONDS = 120
 
 
 def program(variable, name, *places):
@@ -48,30 +52,31 @@ def promtool():
 
 
 def run(*command, **options):
-    """Runs a command to its end and gives its exit code and everything that it printed."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False, **options)
+    """Runs a command to its end and gives its exit code and everything that it printed. Some calculate for long."""
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=5 * PATIENCE_SECONDS,
+                          check=False, **options)
     return done.returncode, done.stdout
 
 
+# Below the range from which operating systems give ports to outgoing connections: one of those would otherwise take a port
+# between its choice and its use now and then. From anywhere in it, so that two runs seldom try the same.
+PORTS = range(12_000, 32_000)
+next_ports = itertools.islice(itertools.cycle(PORTS), random.randrange(len(PORTS)), None)
+
+
 def free_port(*addresses):
-    """A port that is free at each of the addresses, or else at that of loopback."""
-    while True:
-        with contextlib.ExitStack() as stack:
-            port = 0
-            try:
-                for address in addresses or ["127.0.0.1"]:
-                    listener = stack.enter_context(socket.socket())
-                    listener.bind((address, port))
-                    port = listener.getsockname()[1]
-                return port
-            except OSError:
-                continue
+    """A port that is free at each of the addresses, or else at that of loopback, and not given out again soon."""
+    for port in next_ports:
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            for address in addresses or ["127.0.0.1"]:
+                stack.enter_context(socket.socket()).bind((address, port))
+            return port
 
 
 def answer(url):
     """Status and text; status 0 where nobody answers."""
     try:
-        with urllib.request.urlopen(url, timeout=2) as response:
+        with urllib.request.urlopen(url, timeout=PATIENCE_SECONDS) as response:
             return response.status, response.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()

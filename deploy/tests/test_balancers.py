@@ -2,16 +2,15 @@
 
 import contextlib
 import functools
+import json
 import re
-import signal
 import socket
-import tempfile
 import unittest
 
-from balancers import BY_HEADERS, BY_PROXY, SHOWN, Caddy, HAProxy, Nginx, examples
-from clients import REFUSED, Listener, Publisher, event_stream, open_socket, publisher, websocket_events
-from edges import Pair, Site
-from support import fanfare, run
+from balancers import BY_HEADERS, BY_PROXY, PAIRS, SHOWN, Caddy, HAProxy, Nginx, examples, settings
+from clients import REFUSED, Listener, Publisher, Pusher, event_stream, websocket_events
+from machines import SERVERS, Site, address
+from support import APP, DEPLOY, PATIENCE_SECONDS, fanfare, run
 
 # What clients say that they are; nobody has this address here.
 ELSEWHERE = "203.0.113.9"
@@ -20,27 +19,31 @@ ELSEWHERE = "203.0.113.9"
 class OnSite(unittest.TestCase):
     """Tests with every balancer before the pair of edges that is told of clients in its way."""
 
-    # Tables in the edges' own file behind those of the page.
-    edge_settings = other_settings = ""
+    # Of edges, beside those of the page.
+    variables = {}
 
     @classmethod
     def setUpClass(cls):
-        cls.site = Site(cls, cls.enterClassContext(tempfile.TemporaryDirectory()))
-        # Balancers that pass bytes on leave TLS to edges.
-        tls = f'[tls]\ncert_file = "{cls.site.certificate}"\nkey_file = "{cls.site.key}"\n'
-        cls.pairs = {}
-        for way, more in ((BY_PROXY, tls), (BY_HEADERS, "")):
-            told = examples(way)["toml"].replace("10.0.0.0/8", "127.0.0.1")
-            name = "proxy" if way == BY_PROXY else "headers"
-            cls.pairs[way] = Pair(cls.site, name, told + cls.edge_settings + cls.other_settings + more)
-        for pair in cls.pairs.values():
-            pair.await_ready()
-        cls.balancers = [kind(cls.site, way, cls.pairs[way]) for way, kind in SHOWN]
+        site = cls.site = cls.enterClassContext(Site())
+        # Where the page has them.
+        (site.folder / "rt.key").symlink_to("server.key")
+        (site.folder / "rt.pem").write_text((site.folder / "server.pem").read_text() + (site.folder / "server.key").read_text())
+        for name in SERVERS:
+            site.start_nats(name)
+        site.start_node("control", FANFARE_SEED=str(DEPLOY / "dev" / "apps.toml"))
+        for way, pair in PAIRS.items():
+            for name in pair:
+                site.start_node(name, settings(way), **cls.variables)
+        site.await_ready("control", *(name for pair in PAIRS.values() for name in pair))
+        cls.balancers = [kind(site, way) for way, kind in SHOWN]
         cls.checking = [balancer for balancer in cls.balancers if balancer.has_checks]
+
+    def await_health(self, balancer, *health):
+        self.site.eventually(lambda: balancer.health() == [*health], lambda: f"{balancer.name}: {balancer.health()}")
 
 
 class Traffic(OnSite):
-    edge_settings = "address_connections = 1\n"
+    variables = {"FANFARE_EDGE_ADDRESS_CONNECTIONS": "1"}
 
     def test_every_configuration_is_valid_without_a_warning(self):
         for balancer in self.balancers:
@@ -53,19 +56,26 @@ class Traffic(OnSite):
         for balancer in self.balancers:
             with self.subTest(balancer=balancer.name):
                 channel = balancer.folder.name
-                listeners = [Listener(self, kind, balancer.port, channel) for kind in (websocket_events, event_stream)]
-                self.site.eventually(lambda: all(listener.is_here for listener in listeners), "subscribed")
-                publisher(balancer.port).trigger(channel, "greeting", {})
-                self.site.eventually(lambda: all("greeting" in listener.received for listener in listeners), "delivered")
+                listeners = [Listener(self, kind, balancer.entrance, channel) for kind in (websocket_events, event_stream)]
+                self.site.eventually(lambda: all(listener.is_here for listener in listeners), lambda: "subscribed")
+                balancer.entrance.library().trigger(channel, "greeting", {})
+                self.site.eventually(lambda: all("greeting" in listener.received for listener in listeners), lambda: "delivered")
 
     def test_edges_see_clients_and_not_what_they_say_of_themselves(self):
         told = {"X-Forwarded-For": ELSEWHERE, "Forwarded": f"for={ELSEWHERE}", "X-Real-IP": ELSEWHERE}
         for index, balancer in enumerate(self.balancers):
             with self.subTest(balancer=balancer.name):
                 source = f"127.1.{index}.1"
-                with contextlib.closing(open_socket(balancer.port, source, told)) as opened:
-                    seen = {row["id"]: row["address"].rsplit(":", 1)[0] for row in self.site.connections()}
-                    self.assertEqual(seen.get(opened.socket_id), source)
+                with contextlib.closing(Pusher(balancer.entrance, source, told)) as client:
+
+                    def seen():
+                        code, text = self.site.admin_command("connection", "list", APP, "--output", "json")
+                        self.assertEqual(code, 0, text)
+                        return [row["address"] for row in json.loads(text)["connections"] if row["id"] == client.id]
+
+                    # What an edge has that was slow to answer is not in the list.
+                    (shown,) = self.site.eventually(seen, lambda: "the connection is listed")
+                    self.assertEqual(shown.rsplit(":", 1)[0], source)
 
     def test_limits_are_those_of_clients_addresses(self):
         for index, balancer in enumerate(self.balancers):
@@ -73,10 +83,10 @@ class Traffic(OnSite):
 
                 def is_served(last_byte, told):
                     try:
-                        opened = open_socket(balancer.port, f"127.2.{index}.{last_byte}", {"X-Forwarded-For": told})
+                        client = Pusher(balancer.entrance, f"127.2.{index}.{last_byte}", {"X-Forwarded-For": told})
                     except REFUSED:
                         return False
-                    stack.enter_context(contextlib.closing(opened))
+                    stack.enter_context(contextlib.closing(client))
                     return True
 
                 # One for each edge, whoever else it says that it is.
@@ -85,46 +95,50 @@ class Traffic(OnSite):
                 self.assertTrue(is_served(2, ELSEWHERE))
                 self.assertTrue(is_served(3, ELSEWHERE))
 
+    def refused_headers(self):
+        """How many sockets of the edges began without a good PROXY header."""
+        pattern = re.compile(r'^fanfare_connections_refused_total\{[^}]*reason="proxy_header"[^}]*\} (\d+)', re.M)
+        return sum(int(count) for name in PAIRS[BY_PROXY] for count in pattern.findall(self.site.metrics(name)))
+
     def test_checks_are_answered_and_bother_no_edge(self):
         self.assertEqual(len(self.checking), 3)
-        pair = self.pairs[BY_PROXY]
         for balancer in self.checking:
-            self.site.eventually(lambda: balancer.health() == [True, True], f"{balancer.name}, finds both edges well")
-        self.assertEqual(pair.refused_headers(), 0)
+            self.await_health(balancer, True, True)
+        self.assertEqual(self.refused_headers(), 0)
         # What a check without a header of that port would do.
-        with socket.create_connection((Pair.HOSTS[0], pair.clients), timeout=10) as bare:
+        with socket.create_connection((address(PAIRS[BY_PROXY][0]), 6001), timeout=PATIENCE_SECONDS) as bare:
             bare.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
-            self.site.eventually(lambda: pair.refused_headers() == 1, "the edge counts who comes without a header")
+            self.site.eventually(lambda: self.refused_headers() == 1, lambda: "the edge counts who comes without a header")
 
 
 class Leaving(OnSite):
-    # The page's checks need three seconds.
-    other_settings = '[drain]\ngrace = "6s"\nduration = "2s"\n'
+    # The page's checks need three seconds, and more where the machine stands still meanwhile.
+    variables = {"FANFARE_DRAIN_GRACE": "20s", "FANFARE_DRAIN_DURATION": "2s"}
 
     def test_an_edge_leaves_and_nobody_meets_it_any_more(self):
         kinds = [websocket_events] * 4 + [event_stream] * 2
-        listeners = {balancer: [Listener(self, kind, balancer.port, "room") for kind in kinds] for balancer in self.balancers}
-        publishers = {balancer: [Publisher(self, balancer.port, "room", pace_seconds) for pace_seconds in (0.05, 0.7)]
+        listeners = {balancer: [Listener(self, kind, balancer.entrance, "room") for kind in kinds] for balancer in self.balancers}
+        publishers = {balancer: [Publisher(self, balancer.entrance, "room", pace_seconds) for pace_seconds in (0.05, 0.7)]
                       for balancer in self.balancers}
         everybody = [listener for some in listeners.values() for listener in some]
-        self.site.eventually(lambda: all(listener.is_here for listener in everybody), "all are subscribed")
+        self.site.eventually(lambda: all(listener.is_here for listener in everybody), lambda: "all are subscribed")
         for balancer in self.checking:
-            self.site.eventually(lambda: balancer.health() == [True, True], f"{balancer.name}, finds both edges well")
+            self.await_health(balancer, True, True)
 
-        leaving = [pair.processes[0] for pair in self.pairs.values()]
+        leaving = [self.site.processes[pair[0]] for pair in PAIRS.values()]
         for process in leaving:
-            process.send_signal(signal.SIGTERM)
+            process.terminate()
         newcomers = []
         for balancer in self.checking:
-            self.site.eventually(lambda: balancer.health() == [False, True], f"{balancer.name}, takes the edge out")
-            newcomers.append(Listener(self, websocket_events, balancer.port, "room"))
+            self.await_health(balancer, False, True)
+            newcomers.append(Listener(self, websocket_events, balancer.entrance, "room"))
         self.assertEqual([listener.moves for listener in everybody], [0] * len(everybody), "taken out after the grace")
-        self.site.eventually(lambda: all(process.poll() is not None for process in leaving), "both have drained")
+        self.site.eventually(lambda: all(process.poll() is not None for process in leaving), lambda: "both have drained")
         self.assertEqual([process.returncode for process in leaving], [0, 0])
 
         everybody += newcomers
-        publisher(self.balancers[0].port).trigger("room", "last", {})
-        self.site.eventually(lambda: all("last" in listener.received for listener in everybody), "all get the last message")
+        self.balancers[0].entrance.library().trigger("room", "last", {})
+        self.site.eventually(lambda: all("last" in listener.received for listener in everybody), lambda: "all get the last message")
         self.assertEqual([newcomer.moves for newcomer in newcomers], [0] * len(newcomers))
         for balancer in self.balancers:
             with self.subTest(balancer=balancer.name):

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import unittest
 
-from machines import NETWORK, Site, eventually
+from machines import NETWORK, Site
 from support import DEPLOY, answer, fanfare, load, nats_server, run
 
 COMPOSE = DEPLOY / "compose"
@@ -165,7 +165,7 @@ class Compose(unittest.TestCase):
                 variables = services()[name]["environment"] | {"PATH": os.environ["PATH"]}
                 site.start(name, nats_server(), "-c", str(site.folder / f"{name}.conf"), env=variables)
             for address in addresses.values():
-                eventually(lambda address=address: answer(f"http://{address}:8222/healthz")[0] == 200, site.logs)
+                site.eventually(lambda address=address: answer(f"http://{address}:8222/healthz")[0] == 200)
 
     def test_prometheus_scrapes_every_process(self):
         scraped = load(DEPLOY / "prometheus" / "prometheus.yml")

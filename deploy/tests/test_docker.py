@@ -10,14 +10,12 @@ import tempfile
 import time
 import tomllib
 import unittest
-import urllib.request
 
 from dockerfile import DOCKERFILE, environment, instructions, the
-from support import ROOT, fanfare, free_port, program, run
+from support import PATIENCE_SECONDS, ROOT, answer, fanfare, free_port, program, run
 
 # Runs a binary of another architecture: a static program that takes the binary as its first argument.
 EMULATOR = os.environ.get("FANFARE_EMULATOR")
-PATIENCE_SECONDS = 20
 
 
 class Docker(unittest.TestCase):
@@ -128,7 +126,7 @@ class Layout(unittest.TestCase):
         self.ports = {}
         for name in ("LISTEN", "CONTROL_LISTEN", "ADMIN_LISTEN"):
             self.assertTrue(self.environment[f"FANFARE_{name}"].startswith("0.0.0.0:"))
-            self.ports[name] = free_port()
+            self.ports[name] = free_port("0.0.0.0")
             self.environment[f"FANFARE_{name}"] = f"0.0.0.0:{self.ports[name]}"
 
     def inside(self, *words):
@@ -148,8 +146,8 @@ class Layout(unittest.TestCase):
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while (answer := self.tell(*self.probe()))[0] != 0:
-            self.assertLess(time.monotonic(), deadline, answer[1] + log.read_text())
+        while (told := self.tell(*self.probe()))[0] != 0:
+            self.assertLess(time.monotonic(), deadline, told[1] + log.read_text())
             self.assertIsNone(process.poll(), log.read_text())
             time.sleep(0.1)
         return process, log
@@ -181,8 +179,8 @@ class Layout(unittest.TestCase):
         canary = ["admin", "canary", f"http://127.0.0.1:{self.ports['LISTEN']}", "--app=1", "--key=k"]
         code, output = self.tell(*canary, FANFARE_KEY_SECRET=secret)
         self.assertEqual((code, output.count(" delivered ")), (0, 3), output)
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.ports['ADMIN_LISTEN']}/metrics", timeout=5) as metrics:
-            self.assertIn("process_resident_memory_bytes ", metrics.read().decode())
+        _, metrics = answer(f"http://127.0.0.1:{self.ports['ADMIN_LISTEN']}/metrics")
+        self.assertIn("process_resident_memory_bytes ", metrics)
         process.terminate()
         self.assertEqual(process.wait(PATIENCE_SECONDS), 0, log.read_text())
         self.assertIn('"message":"drained"', log.read_text())

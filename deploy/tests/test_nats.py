@@ -8,11 +8,9 @@ import threading
 import time
 import unittest
 
-import traffic
-from machines import NODES, SERVERS, Site, eventually, nats_config, nats_environment
-from support import DEPLOY, answer, nats_server, run
+from machines import SERVERS, Site, nats_config, nats_environment
+from support import DEPLOY, PATIENCE_SECONDS, answer, nats_server, run
 
-EDGE = NODES["edge-1"][1]
 README = (DEPLOY / "nats" / "README.md").read_text()
 NEW_PASSWORD = "0" * 64
 
@@ -49,10 +47,10 @@ class Cluster(unittest.TestCase):
         cls.site.start_node("control")
         cls.site.start_node("edge-1")
         cls.site.await_ready("control", "edge-1")
-        cls.context = traffic.trust(cls.site.folder)
+        cls.edge = cls.site.entrance("edge-1")
 
     def await_well(self, name):
-        eventually(lambda: answer(f"http://{SERVERS[name]}:8222/healthz")[0] == 200, self.site.logs)
+        self.site.eventually(lambda: answer(f"http://{SERVERS[name]}:8222/healthz")[0] == 200)
 
     def signal(self, signal, name):
         """As the page says it."""
@@ -63,21 +61,26 @@ class Cluster(unittest.TestCase):
     def test_0_copies_are_never_taken_away(self):
         self.site.start_node("edge-2", FANFARE_BACKBONE_REPLICAS="1")
         process = self.site.processes["edge-2"]
-        eventually(lambda: process.poll() is not None, lambda: self.site.log("edge-2"))
+        self.site.eventually(lambda: process.poll() is not None, lambda: self.site.log("edge-2"))
         self.assertNotEqual(process.returncode, 0)
         self.assertIn("keeps 3 copies of everything, but 1 are configured", self.site.log("edge-2"))
 
     def test_1_streams_are_in_the_account_and_have_three_copies(self):
-        _, text = answer(f"http://{SERVERS['nats-1']}:8222/jsz?accounts=true&streams=true&config=true")
-        accounts = {account["name"]: account.get("stream_detail", []) for account in json.loads(text)["account_details"]}
-        self.assertEqual(set(accounts), {"FANFARE"})
-        self.assertTrue(accounts["FANFARE"])
-        self.assertEqual({stream["config"]["num_replicas"] for stream in accounts["FANFARE"]}, {3})
+        def accounts():
+            _, text = answer(f"http://{SERVERS['nats-1']}:8222/jsz?accounts=true&streams=true&config=true")
+            return {account["name"]: account.get("stream_detail", []) for account in json.loads(text)["account_details"]}
+
+        def copies():
+            return {stream["config"]["num_replicas"] for stream in accounts()["FANFARE"]}
+
+        self.assertEqual(set(accounts()), {"FANFARE"})
+        # Each server tells what it has heard itself.
+        self.site.eventually(lambda: copies() == {3}, lambda: str(copies()))
 
     def test_2_another_password_does_not_get_in(self):
         (self.site.folder / "wrong").write_text("wrong-password")
         self.site.start_node("edge-2", FANFARE_NATS_PASSWORD_FILE=str(self.site.folder / "wrong"))
-        eventually(lambda: "authorization violation" in self.site.log("edge-2").lower(), self.site.logs)
+        self.site.eventually(lambda: "authorization violation" in self.site.log("edge-2").lower())
         self.site.kill("edge-2")
 
     def test_3_a_server_without_the_password_is_not_let_in(self):
@@ -85,7 +88,7 @@ class Cluster(unittest.TestCase):
         variables = {key: re.sub(r"route:\w+@", "", value) for key, value in nats_environment("nats-3").items()
                      if key.startswith("NATS_ROUTES")}
         self.site.start_nats("nats-3", **variables)
-        eventually(lambda: "Authorization Violation" in self.site.log("nats-3"), self.site.logs)
+        self.site.eventually(lambda: "Authorization Violation" in self.site.log("nats-3"))
         self.site.kill("nats-3")
         self.site.start_nats("nats-3")
         self.await_well("nats-3")
@@ -95,18 +98,18 @@ class Cluster(unittest.TestCase):
 
         def publish():
             while not done.is_set():
-                answers.append(traffic.publish(EDGE, self.context, "room"))
+                answers.append(self.edge.publish("room"))
                 time.sleep(0.05)
 
         publisher = threading.Thread(target=publish)
         publisher.start()
         try:
             self.signal("ldm", "nats-2")
-            self.site.processes["nats-2"].wait(60)
+            self.site.processes["nats-2"].wait(PATIENCE_SECONDS)
             self.site.start_nats("nats-2")
             self.await_well("nats-2")
             # One that meets an election waits for seconds.
-            eventually(lambda: len(answers) > 20, self.site.logs)
+            self.site.eventually(lambda: len(answers) > 20)
         finally:
             done.set()
             publisher.join()
@@ -114,9 +117,9 @@ class Cluster(unittest.TestCase):
 
     def shown_certificate(self, name):
         """NATS says something before it speaks TLS."""
-        with socket.create_connection((SERVERS[name], 4222), 5) as tcp:
+        with socket.create_connection((SERVERS[name], 4222), PATIENCE_SECONDS) as tcp:
             tcp.recv(4096)
-            with self.context.wrap_socket(tcp, server_hostname=SERVERS[name]) as tls:
+            with self.edge.tls.wrap_socket(tcp, server_hostname=SERVERS[name]) as tls:
                 return tls.getpeercert()["serialNumber"]
 
     def test_6_a_renewed_certificate_is_shown(self):
@@ -125,7 +128,7 @@ class Cluster(unittest.TestCase):
                            cwd=self.site.folder)
         self.assertEqual(code, 0, output)
         self.signal("reload", "nats-1")
-        eventually(lambda: self.shown_certificate("nats-1") != before, self.site.logs)
+        self.site.eventually(lambda: self.shown_certificate("nats-1") != before)
 
     def test_5_a_password_is_replaced_and_nothing_is_refused(self):
         first = "{ user: fanfare, password: $NATS_FANFARE_PASSWORD }"
@@ -139,21 +142,21 @@ class Cluster(unittest.TestCase):
                 self.assertEqual(text.count(f"users: [{first}]"), 1)
                 path.write_text(text.replace(f"users: [{first}]", f"users: [{users}]"))
                 self.signal("reload", name)
-                eventually(lambda name=name: "Reloaded server configuration" in self.site.log(name), self.site.logs)
+                self.site.eventually(lambda name=name: "Reloaded server configuration" in self.site.log(name))
 
-        before = answer(f"http://{self.site.admin('edge-1')}/metrics")[1]
+        before = self.site.metrics("edge-1")
         reload(f"{first}, {second}")
-        self.assertEqual(traffic.publish(EDGE, self.context, "room"), 201)
+        self.assertEqual(self.edge.publish("room"), 201)
         reconnects = re.compile(r"^fanfare_backbone_reconnects_total.*$", re.M)
-        after = answer(f"http://{self.site.admin('edge-1')}/metrics")[1]
+        after = self.site.metrics("edge-1")
         self.assertEqual(reconnects.findall(after), reconnects.findall(before), "who has the old one is left alone")
         self.site.start_node("edge-3", FANFARE_NATS_USER="fanfare-2", FANFARE_NATS_PASSWORD_FILE=str(self.site.folder / "new"))
         self.site.await_ready("edge-3")
         for name in SERVERS:
             (self.site.folder / f"{name}.log").write_text("")
         reload(second)
-        self.assertEqual(traffic.publish(NODES["edge-3"][1], self.context, "room"), 201)
-        eventually(lambda: "authorization violation" in self.site.log("edge-1").lower(), self.site.logs)
+        self.assertEqual(self.site.entrance("edge-3").publish("room"), 201)
+        self.site.eventually(lambda: "authorization violation" in self.site.log("edge-1").lower())
 
 
 if __name__ == "__main__":

@@ -11,10 +11,9 @@ import tempfile
 import time
 import unittest
 
-from support import CLUSTER_KEY, DEPLOY, SECRET, answer, fanfare, free_port, nats_server, run
+from support import CLUSTER_KEY, DEPLOY, PATIENCE_SECONDS, SECRET, answer, fanfare, free_port, nats_server, run
 from test_runbooks import code, pages
 
-PATIENCE_SECONDS = 30
 NODE = "9a8c314e1f6e177f"
 # They go on until somebody has seen enough.
 ENDLESS = re.compile(r"^fanfare admin (tail|usage watch)\b")
@@ -59,7 +58,7 @@ class RunbookCommands(unittest.TestCase):
         self.start(nats_server(), "--jetstream", "--store_dir",
                    str(self.folder / "nats"), "--addr", "127.0.0.1", "--port", str(self.ports["nats"]),
                    "--http_port", str(self.ports["monitor"]))
-        self.eventually(f"http://{at['monitor']}/healthz")
+        self.eventually(lambda: answer(f"http://{at['monitor']}/healthz")[0] == 200)
         (self.folder / "fanfare.toml").write_text(
             f'listen = "{at["clients"]}"\nseed = "{DEPLOY}/dev/apps.toml"\n'
             f'nats = {{ urls = ["nats://{at["nats"]}"] }}\nbackbone = {{ replicas = 1, shards = 2 }}\n'
@@ -67,11 +66,13 @@ class RunbookCommands(unittest.TestCase):
             f'admin = {{ listen = "{at["admin"]}", token_file = "{self.folder}/admin.token" }}\n'
             f'cluster = {{ key = "{CLUSTER_KEY}" }}\ndrain = {{ grace = "0s", duration = "0s" }}\n')
         self.start(fanfare(), "run", "--config", str(self.folder / "fanfare.toml"))
-        self.eventually(f"http://{at['admin']}/readyz")
+        self.eventually(lambda: answer(f"http://{at['admin']}/readyz")[0] == 200)
         self.environment = {
             "PATH": f"{self.folder}/bin:{os.environ['PATH']}", "HOME": str(self.folder),
             "FANFARE_CONTROL_ADDRESS": f"http://{at['control']}", "FANFARE_ADMIN_TOKEN": CLUSTER_KEY,
             "ADMIN": f"http://{at['admin']}", "NATS": f"http://{at['monitor']}"}
+        # It is ready before it has heard of itself, and commands that ask all nodes say so.
+        self.eventually(lambda: self.shell("fanfare admin doctor")[0] == 0)
         self.replaced = {"https://rt.example.com": f"http://{at['clients']}",
                          "http://edge-1.example.com:6001": f"http://{at['clients']}", "/etc/fanfare": str(self.folder)}
 
@@ -82,10 +83,10 @@ class RunbookCommands(unittest.TestCase):
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
 
-    def eventually(self, url):
+    def eventually(self, holds, why=""):
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while answer(url)[0] != 200:
-            self.assertLess(time.monotonic(), deadline, self.log.read_text()[-3000:])
+        while not holds():
+            self.assertLess(time.monotonic(), deadline, why + self.log.read_text()[-3000:])
             time.sleep(0.1)
 
     def shell(self, line):
@@ -104,8 +105,13 @@ class RunbookCommands(unittest.TestCase):
         for line, (page, exports) in commands():
             with self.subTest(page=page, command=line):
                 limit = f"timeout {ENOUGH_SECONDS} " if ENDLESS.match(line) else ""
-                exit_code, output = self.shell("\n".join([*exports, limit + self.replace(line)]))
-                self.assertEqual(exit_code, 124 if limit else 0, output)
+                script = "\n".join([*exports, limit + self.replace(line)])
+                exit_code, output = self.shell(script)
+                if exit_code == 1 and LOOKS.match(line):
+                    # A node that stood still with this machine is missed until it is heard of again.
+                    self.eventually(lambda script=script: self.shell(script)[0] == 0, output)
+                else:
+                    self.assertEqual(exit_code, 124 if limit else 0, output)
                 ran += 1
         self.assertGreater(ran, 40)
 

@@ -8,7 +8,6 @@ import json
 import os
 import pathlib
 import secrets
-import socket
 import ssl
 import subprocess
 import tempfile
@@ -18,13 +17,9 @@ import urllib.request
 
 import yaml
 
+from ports import free_port
+
 PATIENCE = 120
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 class ApiServer:

@@ -3,7 +3,6 @@
 import os
 import pathlib
 import re
-import socket
 import subprocess
 import tempfile
 import time
@@ -11,26 +10,22 @@ import unittest
 import urllib.request
 
 from chart import CLUSTER, ROOT, render
+from ports import free_port
 from scenes import FULL
 
 FANFARE = os.environ.get("FANFARE_BIN", str(ROOT / "target/debug/fanfare"))
 SECRETS = "/etc/fanfare/secrets"
-PATIENCE_SECONDS = 30
+# Generous, since a loaded machine is slow: it is only used up by failures.
+PATIENCE_SECONDS = 120
 # The app and the key of `fanfare dev`.
-DEMO = {**CLUSTER, "canary": {"app": "1001", "keyName": "app-key", "keySecret": {"existingSecret": "c"}}}
+DEMO = {**CLUSTER, "canary": {"app": "1001", "keyName": "app-key", "keySecret": {"existingSecret": "c"}, "timeout": "60s"}}
 SERVICE = "http://fanfare-edge.realtime"
 POD = "spec.template.spec"
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 def get(url):
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=PATIENCE_SECONDS) as answer:
             return answer.read().decode()
     except OSError:
         return ""
