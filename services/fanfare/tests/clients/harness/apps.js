@@ -43,13 +43,13 @@ export const withKey = (app, key) => ({
 
 /** The limits of `smallRooms`. */
 export const SMALL = { members: 3, userIdChars: 10, userInfoBytes: 50 };
-/** After how long `guarded` closes a connection that nobody vouched for. */
-export const GUARDED_MS = 2_000;
+/** After how long `guarded` closes a connection that nobody vouched for: time for that on a busy machine, too. */
+export const GUARDED_MS = 10_000;
 /** How long `fleeting` keeps the last event of a cache channel: no app can have less. */
 export const FLEETING_SECONDS = 60;
 
 /** Quotas of apps below. */
-export const RATED_PER_SECOND = 20;
+export const RATED_PER_SECOND = 10;
 export const ARCHIVE_BYTES = 100;
 export const WEBHOOKS_PER_SECOND = 5;
 

@@ -12,7 +12,7 @@ import { ReceivedOnChannel, ReceivedOnConnection } from './received.js';
 import { clientOptions } from './subscriber.js';
 
 /** Starting it takes a second, on a busy machine many. */
-export const START_MS = 60_000;
+export const START_MS = 180_000;
 
 const FLAGS = [
   '--disable-gpu',
@@ -33,6 +33,13 @@ const build = (name) => readFileSync(resolve(`pusher-js/dist/web/${name}`));
 /** A Chromium without a window. */
 export const launchChromium = () =>
   chromium.launch({ executablePath: chromiumBrowser(), chromiumSandbox: false, args: FLAGS, timeout: START_MS });
+
+/** An empty page of it. */
+export async function newPage(browser) {
+  const page = await browser.newPage();
+  page.setDefaultTimeout(START_MS);
+  return page;
+}
 
 /** One Chromium for the tests of the suite in which this is called. */
 export function useBrowser() {
@@ -60,7 +67,7 @@ class Browser {
 
   /** A page with a pusher-js that is connecting; it is closed with the test `t`. */
   async open(t, address, app, options = {}, library = 'pusher.js') {
-    const page = await this.#chromium.newPage();
+    const page = await newPage(this.#chromium);
     t.after(() => page.close());
     const subscriber = new BrowserSubscriber(page);
     await page.exposeFunction('report', (kind, content) => subscriber.put(kind, content));

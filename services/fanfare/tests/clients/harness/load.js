@@ -4,7 +4,7 @@ import { Inbox } from './inbox.js';
 import { isOutcomeUnknown, nothingWasDone, publisher } from './publisher.js';
 
 /** More than a publish may take until it is given up. */
-const ANSWER_MS = 30_000;
+const ANSWER_MS = 90_000;
 
 /** One channel through one edge: a number is published when the one before has its answer. */
 class Lane {

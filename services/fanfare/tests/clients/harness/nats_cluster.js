@@ -9,12 +9,12 @@ import { within } from './wait.js';
 
 const NODES = 3;
 /** Electing the first leader takes a few seconds, more on a busy machine. */
-const START_MS = 40_000;
+const START_MS = 120_000;
 
 /** How long a server in lame duck mode hands over what it leads, and takes to send its clients away; NATS allows no less. */
 const [LAME_DUCK_GRACE, LAME_DUCK] = ['1s', '30s'];
 /** It ends sooner if it has few clients: one is sent away in a second. */
-const LAME_DUCK_MS = 40_000;
+const LAME_DUCK_MS = 120_000;
 
 const loopback = (port) => `127.0.0.1:${port}`;
 

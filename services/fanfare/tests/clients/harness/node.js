@@ -7,9 +7,9 @@ import { ServerProcess } from './server_process.js';
 import { nodeEnvironment } from './settings.js';
 
 /** Creating the streams and buckets of a new cluster takes the longest. */
-const START_MS = 60_000;
+const START_MS = 180_000;
 /** More than a drain is set to take. */
-const DRAIN_MS = 30_000;
+const DRAIN_MS = 120_000;
 
 /** Every node of this process, also those that have ended. */
 const nodes = [];

@@ -5,20 +5,18 @@ import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
 import { after, before } from 'node:test';
-import { chromium } from 'playwright-core';
 import PusherClient from 'pusher-js';
+import { START_MS, launchChromium, newPage } from './browser.js';
 import { codeBlock } from './documented.js';
 import { Inbox } from './inbox.js';
-import { chromiumBrowser } from './paths.js';
 import { publisher } from './publisher.js';
 import { clientOptions } from './subscriber.js';
 import { once } from './wait.js';
 
-const START_MS = 60_000;
 /** How many numbers a page may be behind. */
 const AHEAD = 300;
 /** How long a page may be away: after a refused attempt pusher-js waits 15 s, then 30 s. */
-export const AWAY_MS = 60_000;
+export const AWAY_MS = 120_000;
 const PUSHER_JS = createRequire(import.meta.url).resolve('pusher-js/dist/web/pusher-with-encryption.js');
 
 const documented = (title, channel = 'ticker') =>
@@ -29,12 +27,7 @@ export function usePages() {
   const pages = {};
   before(
     async () => {
-      pages.chromium = await chromium.launch({
-        executablePath: chromiumBrowser(),
-        chromiumSandbox: false,
-        args: ['--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking'],
-        timeout: START_MS,
-      });
+      pages.chromium = await launchChromium();
     },
     { timeout: START_MS },
   );
@@ -106,7 +99,7 @@ export class NumbersApp {
    */
   async openInBrowser({ chromium: browser }, address, { rendered, options, isRefused } = {}) {
     const viewer = await this.#viewer('page', rendered, isRefused);
-    const page = await browser.newPage();
+    const page = await newPage(browser);
     this.#t.after(() => page.close());
     await page.exposeFunction('tell', (kind, content) => viewer.take(kind, content));
     const setting = [this.#app.key, { ...clientOptions(address), ...options }, viewer.positions];

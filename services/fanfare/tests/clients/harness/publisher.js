@@ -5,9 +5,9 @@ import PusherServer from 'pusher';
 import { ENCRYPTION_KEY } from './auth_endpoint.js';
 import { PATIENCE_MS } from './wait.js';
 
-/** A publisher of `app` at `edge`, with connections kept alive until the test ends, unless told otherwise. */
-export function publisher(t, edge, app, { timeout = PATIENCE_MS, keepAlive = true } = {}) {
-  const agent = new Agent({ keepAlive });
+/** A publisher of `app` at `edge`, with all its connections kept alive until the test ends, unless told otherwise. */
+export function publisher(t, edge, app, { timeout = PATIENCE_MS, keepAlive = true, maxSockets } = {}) {
+  const agent = new Agent({ keepAlive, maxSockets });
   t.after(() => agent.destroy());
   return new PusherServer({
     appId: app.id,

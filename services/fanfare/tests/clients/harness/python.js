@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { ENCRYPTION_KEY } from './auth_endpoint.js';
 import { LibraryProcess } from './library_process.js';
 import { python } from './paths.js';
+import { PATIENCE_MS } from './wait.js';
 
 const SCRIPT = fileURLToPath(new URL('python/library.py', import.meta.url));
 
@@ -16,5 +17,6 @@ export const pythonLibrary = (t, edge, app) =>
     host: edge.host,
     port: edge.port,
     ssl: false,
+    timeout: PATIENCE_MS / 1_000,
     encryption_master_key_base64: ENCRYPTION_KEY,
   });

@@ -7,7 +7,7 @@ import { PATIENCE_MS, eventually, within } from './wait.js';
 
 const KEPT_OUTPUT_CHARS = 200_000;
 const SHOWN_OUTPUT_LINES = 60;
-const EXIT_MS = 20_000;
+const EXIT_MS = 60_000;
 
 /** Tells the kernel to kill the server with us, however we end. Where it is missing (not Linux), only the exit hook helps. */
 const TIE_TO_PARENT = ['/usr/bin/setpriv', '--pdeathsig', 'KILL', '--'];

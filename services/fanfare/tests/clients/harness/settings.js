@@ -45,9 +45,16 @@ export const EDGE_ROLES = ['edge', 'worker'];
 /** In how many shards `FEW_SHARDS` spreads channels. */
 export const SHARDS = 4;
 /** How many messages of a channel it keeps: more than are published while an edge looks for another NATS node. */
-export const KEPT_MESSAGES = 1_000;
-/** Settings of a cluster in which a few channels are in every shard, and a hole is filled whatever the load. */
-export const FEW_SHARDS = { 'backbone.shards': SHARDS, 'backbone.recoverable_messages': KEPT_MESSAGES };
+export const KEPT_MESSAGES = 10_000;
+/**
+ * Settings of a cluster in which a few channels are in every shard, a hole is filled whatever the load, and a publish
+ * outlasts the elections of a busy machine.
+ */
+export const FEW_SHARDS = {
+  'backbone.shards': SHARDS,
+  'backbone.recoverable_messages': KEPT_MESSAGES,
+  'backbone.publish_deadline': '60s',
+};
 /** How the names of the shards' streams begin. */
 export const SHARD_STREAMS = 'fanfare-recoverable-';
 

@@ -5,7 +5,7 @@ import { leaks } from './node.js';
 import { runningServers } from './server_process.js';
 
 /** Starting everything, bounded in its parts; this bound is the last resort. */
-const START_MS = 180_000;
+const START_MS = 600_000;
 
 /** Declares tests that share one running site. `declare(site)` says which. */
 export function onSite(site, declare) {

@@ -1,7 +1,7 @@
 // Waiting, always for an event and never longer than a bound.
 
 /** How long a wait may take before it fails: generous, since it is only spent when something is broken. */
-export const PATIENCE_MS = Number(process.env.FANFARE_TEST_PATIENCE_MS ?? 15_000);
+export const PATIENCE_MS = Number(process.env.FANFARE_TEST_PATIENCE_MS ?? 60_000);
 
 const POLL_MS = 25;
 
@@ -41,4 +41,21 @@ export async function eventually(probe, what, ms = PATIENCE_MS) {
 /** The first `event` of an emitter (anything with `once`). */
 export function once(emitter, event, what = `the event ${event}`, ms = PATIENCE_MS) {
   return within(new Promise((resolve) => emitter.once(event, resolve)), what, ms);
+}
+
+/** How often something may take too long before that is no longer the machine's fault. */
+const ATTEMPTS = 10;
+
+/**
+ * What `act()` answers, as `{ tookMs, … }`, once that took less than `ms`: for clients who have to be back in time to
+ * be promised anything, and for what has to be fast. If the machine stands still for a moment, it begins anew.
+ */
+export async function inTime(ms, what, act) {
+  const took = [];
+  while (took.length < ATTEMPTS) {
+    const outcome = await act();
+    if (outcome.tookMs < ms) return outcome;
+    took.push(Math.round(outcome.tookMs));
+  }
+  throw new Error(`${what} took more than ${ms} ms each time: ${took}`);
 }

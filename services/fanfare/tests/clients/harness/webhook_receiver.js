@@ -103,6 +103,6 @@ export class WebhookReceiver {
     }
     const { method, headers, rawHeaders, url } = incoming;
     const { events, time_ms: time } = JSON.parse(body);
-    this.at(url).take({ method, headers, rawHeaders, body, events, time, at: Date.now() }, outgoing);
+    this.at(url).take({ method, headers, rawHeaders, body, events, time, at: performance.now() }, outgoing);
   }
 }

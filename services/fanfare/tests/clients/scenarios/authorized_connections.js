@@ -14,7 +14,8 @@ const app = apps.guarded;
 export function authorizedConnections(route) {
   const connect = (t) => RawSocket.connect(t, route.subscribeEdge, app);
 
-  describe('authorized connections', () => {
+  // Each of them waits for the end of the time.
+  describe('authorized connections', { concurrency: true }, () => {
     test('§8 one that stays unknown is closed with 4009, whatever public channel it has', async (t) => {
       const begun = performance.now();
       const [idle, listening] = [await connect(t), await connect(t)];

@@ -145,15 +145,17 @@ export function clientEvents(route) {
 
     test('more than 10 in a second are dropped with 4301, and the connection stays', async (t) => {
       const { sender, sending, receiving } = await pair(t, unique('private-chat'));
-      const sent = 3 * PER_SECOND;
+      const sent = 10 * PER_SECOND;
+      const begun = performance.now();
       for (let index = 0; index < sent; index += 1) sending.channel.trigger('client-count', { index });
       await sender.error(EXCEEDED);
       const total = () => receiving.dataOf('client-count').length + sender.errors.items.length;
       await eventually(() => total() === sent, 'each one to be delivered or refused');
       const delivered = receiving.dataOf('client-count').map(({ index }) => index);
+      const most = PER_SECOND * (1 + (performance.now() - begun) / 1_000);
       assert.ok(
-        delivered.length >= PER_SECOND && delivered.length < 2 * PER_SECOND,
-        `${delivered.length} were delivered`,
+        delivered.length >= PER_SECOND && delivered.length <= most,
+        `${delivered.length} were delivered, of ${most} at most`,
       );
       assert.deepEqual(delivered.slice(0, PER_SECOND), [...Array(PER_SECOND).keys()]);
       assert.ok(sender.errors.items.every(({ data }) => data.code === EXCEEDED));

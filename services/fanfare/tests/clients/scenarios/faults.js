@@ -14,8 +14,8 @@ const SUBSCRIBERS_PER_EDGE = 2;
 /** Events of each channel through each edge, before and after whatever happens. */
 const EVENTS = 20;
 /** Electing a leader takes 4 to 9 seconds, more on a busy machine. */
-const ELECTION_MS = 45_000;
-const TEST_MS = 180_000;
+const ELECTION_MS = 120_000;
+const TEST_MS = 900_000;
 /** How much of two lists is shown where they differ. */
 const SHOWN_BEFORE = 3;
 const SHOWN = 10;

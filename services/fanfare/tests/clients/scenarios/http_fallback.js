@@ -15,7 +15,7 @@ import { eventually } from '../harness/wait.js';
 const EVENTS = 80;
 const EVENT_BYTES = 8_000;
 /** pusher-js tries the fallback 5 s after the WebSocket. */
-const FALLBACK_MS = 30_000;
+const FALLBACK_MS = 90_000;
 
 const sequence = (length) => Array.from({ length }, (_, index) => index);
 

@@ -11,7 +11,7 @@ const EVENTS = 1_000;
 const CHANNELS = 8;
 const EVENTS_PER_CHANNEL = 100;
 /** Publishing one after the other takes a round trip each. */
-const PUBLISHING_MS = 120_000;
+const PUBLISHING_MS = 600_000;
 
 const sequence = (length) => Array.from({ length }, (_, index) => index);
 

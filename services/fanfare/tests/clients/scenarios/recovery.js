@@ -8,9 +8,8 @@ import { FrontDoor } from '../harness/front_door.js';
 import { unique } from '../harness/names.js';
 import { AWAY_MS, NumbersApp, usePages } from '../harness/numbers_app.js';
 import { fallbackOptions } from '../harness/subscriber.js';
-import { eventually } from '../harness/wait.js';
 
-const TEST_MS = 180_000;
+const TEST_MS = 600_000;
 /** Numbers before and after a fault. */
 const SOME = 50;
 const CUTS = 3;
@@ -86,9 +85,7 @@ export function catchingUp(route) {
 
     test('when its edge is stopped', { timeout: TEST_MS }, async (t) => {
       await survives(t, async (setting) => {
-        route.subscribeEdge.beginDrain();
-        const isDraining = async () => !(await route.subscribeEdge.isReady().catch(() => false));
-        await eventually(isDraining, 'the edge to be no longer ready');
+        // As a load balancer does while the grace lasts; here nothing depends on who is faster.
         moveAway(setting);
         await route.subscribeEdge.drained();
       });
@@ -143,9 +140,9 @@ export function continuity(route) {
 
     test('lets live events wait for those before them, also when it is cut off meanwhile', async (t) => {
       const { door, numbers, viewers } = await setUp(t, pages, route);
+      const releases = viewers.map((viewer) => viewer.hold());
       door.cut();
       await numbers.publish(2);
-      const releases = viewers.map((viewer) => viewer.hold());
       await all(viewers, (viewer) => viewer.hasAsked(2));
       await numbers.publish();
       await all(viewers, (viewer) => viewer.hears(1));

@@ -11,10 +11,10 @@ import { Subscriber } from '../harness/subscriber.js';
 import { eventually } from '../harness/wait.js';
 
 /** After a refused attempt pusher-js waits 15 s, then 30 s. */
-const RECONNECT_MS = 60_000;
+const RECONNECT_MS = 120_000;
 /** Sooner than pusher-js would come back after a refused attempt. */
 const AT_ONCE_MS = 12_000;
-const TEST_MS = 180_000;
+const TEST_MS = 600_000;
 
 const RECONNECT_NOW = 4200;
 
@@ -131,12 +131,13 @@ export function failingOver(route) {
       const door = await FrontDoor.open(t, leaving);
       const { subscriber, hears, isBack } = await client(t, door);
       const unharmed = await steadyTraffic(t);
+      // A load balancer has the grace for this; here nothing depends on who is faster.
+      door.leadTo(staying);
       leaving.beginDrain();
       await eventually(
         async () => !(await leaving.isReady().catch(() => false)),
         `${leaving.name} to be no longer ready`,
       );
-      door.leadTo(staying);
       await subscriber.error(RECONNECT_NOW);
       await isBack(AT_ONCE_MS);
       assert.deepEqual(await leaving.drained(), { code: 0, signal: null });

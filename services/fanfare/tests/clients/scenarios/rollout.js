@@ -9,21 +9,21 @@ import { listeners } from '../harness/rollout/listeners.js';
 import { Load } from '../harness/rollout/load.js';
 import { LoadBalancer } from '../harness/rollout/load_balancer.js';
 import { Members } from '../harness/rollout/members.js';
-import { lines, mostWithin, spread, tally } from '../harness/rollout/report.js';
-import { CHANNELS, DURATION_MS, LEASE_MS } from '../harness/rollout/settings.js';
+import { lines, spread, tally } from '../harness/rollout/report.js';
+import { CHANNELS, DURATION_MS, GRACE_MS, LEASE_MS } from '../harness/rollout/settings.js';
 import { APP } from '../harness/rollout/site.js';
 import { assertSame, sequence } from '../harness/sequences.js';
 import { SHARDS } from '../harness/settings.js';
 import { channelsOfEveryShard } from '../harness/shards.js';
 import { unique } from '../harness/names.js';
 
-const TEST_MS = 180_000;
+const TEST_MS = 900_000;
 /** More than any client stays away. */
-const AWAY_MS = 45_000;
+const AWAY_MS = 120_000;
 /** Load before and after. */
 const CALM_MS = 1_000;
-/** Of an edge's clients, the share that may be back within one tenth of the time in which it closes connections. */
-const MOST_AT_ONCE = 0.3;
+/** Of the time in which an edge closes connections, the part that passes from the first to the last at least. */
+const SPREAD = 0.25;
 /** An edge with fewer clients says nothing about how they are spread. */
 const FEWEST = 20;
 
@@ -76,17 +76,19 @@ function assertDrained(t, ends, audience) {
   for (const { node, begun, code, signal, closed, forced } of ends) {
     assert.deepEqual({ code, signal, forced }, { code: 0, signal: null, forced: 0 }, `${node.name}\n${node.output}`);
     const absences = audience.flatMap((listener) => listener.absences).filter((absence) => absence.node === node);
-    const most = mostWithin(
-      absences.map(({ backAt }) => backAt),
-      DURATION_MS / 10,
-    );
-    const [from, until] = [Math.min, Math.max].map((end) => end(...absences.map(({ lostAt }) => lostAt - begun)));
+    const left = absences.map(({ lostAt }) => lostAt - begun).sort((a, b) => a - b);
+    const [from, until] = [left.at(0), left.at(-1)];
     t.diagnostic(
-      `rollout: ${node.name} closed ${closed} connections; ${absences.length} listeners left it ` +
-        `${from.toFixed(0)} to ${until.toFixed(0)} ms after SIGTERM, at most ${most} were back within ${DURATION_MS / 10} ms`,
+      `rollout: ${node.name} closed ${closed} connections; ${left.length} listeners left it ` +
+        `${from?.toFixed(0)} to ${until?.toFixed(0)} ms after SIGTERM`,
     );
-    if (absences.length >= FEWEST)
-      assert.ok(most <= absences.length * MOST_AT_ONCE, `clients of ${node.name} came back at once`);
+    if (left.length < FEWEST) continue;
+    // A busy machine makes clients leave later, several at once perhaps, but never sooner than it is their turn.
+    left.forEach((ms, index) => {
+      const turn = GRACE_MS + DURATION_MS * Math.min(1, index / closed);
+      assert.ok(ms >= turn, `number ${index + 1} left ${node.name} after ${ms} ms, before its turn at ${turn} ms`);
+    });
+    assert.ok(until - from >= DURATION_MS * SPREAD, `clients of ${node.name} left at once`);
   }
 }
 

@@ -17,7 +17,7 @@ const MOST_EVENTS = 8_000;
 const EVENTS_PER_LOOK = 200;
 /** Reconnect, but not at once. */
 const CUT = 4100;
-const TEST_MS = 180_000;
+const TEST_MS = 600_000;
 
 const padding = 'x'.repeat(EVENT_BYTES);
 

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
 import { after, before } from 'node:test';
-import { START_MS, launchChromium } from '../browser.js';
+import { START_MS, launchChromium, newPage } from '../browser.js';
 import { Inbox } from '../inbox.js';
 
 const { resolve } = createRequire(import.meta.url);
@@ -53,7 +53,7 @@ class Pages {
    * the inbox `reports` as `{ kind, content }`; what it puts into `window.page` can be called.
    */
   async open(t, script, settings) {
-    const tab = await this.#chromium.newPage();
+    const tab = await newPage(this.#chromium);
     t.after(() => tab.close());
     const page = new Page(tab);
     await tab.exposeFunction('report', (kind, content) => page.reports.push({ kind, content }));

@@ -167,3 +167,20 @@ export async function failure(promise) {
   if (error === undefined) throw new Error('it was not refused');
   return error;
 }
+
+/** Nobody can tell what became of a request: NATS did not answer in time. */
+export const UNKNOWN_OUTCOME = 50003;
+
+/** What `ask()` answers or ends with, asked again while that is left open. */
+export async function answerOf(ask) {
+  const settled = async () => {
+    const outcome = await ask().then(
+      (answer) => ({ answer }),
+      (error) => ({ error }),
+    );
+    return outcome.error?.code === UNKNOWN_OUTCOME ? undefined : outcome;
+  };
+  const { answer, error } = await eventually(settled, 'an answer that says what became of a request');
+  if (error) throw error;
+  return answer;
+}

@@ -7,8 +7,8 @@ import { clientPath } from '../raw_socket.js';
 import { MemberList } from './member_list.js';
 import { app } from './settings.js';
 
-/** How long an answer may take: an edge may be paused for 20 s, or NATS be electing. */
-const ANSWER_MS = 45_000;
+/** How long an answer may take: an edge may be paused for half a minute, or NATS be electing. */
+const ANSWER_MS = 120_000;
 
 const PING = { event: 'pusher:ping', data: {} };
 const PONG = { event: 'pusher:pong', data: {} };

@@ -8,7 +8,7 @@ import { Seat } from './seat.js';
 import { SEATS, SEED, STEADY, USERS, roomsOf } from './settings.js';
 
 /** Actions that are under way, those at a paused edge included, end in this time. */
-const SETTLE_MS = 60_000;
+const SETTLE_MS = 240_000;
 /** How many connect at one time in the beginning. */
 const ARRIVING = 20;
 

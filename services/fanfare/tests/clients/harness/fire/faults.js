@@ -12,7 +12,7 @@ const CUT = 0.6;
 /** Actions of the crowd before and after each. */
 const ACTIONS = 120;
 /** An election of NATS takes up to 9 s, in which nobody can join. */
-const ACT_MS = 60_000;
+const ACT_MS = 240_000;
 
 /** How long everybody may take to agree after each. */
 export const AGREED_MS = {
@@ -90,7 +90,7 @@ export class Faults {
     truth.doubt(life);
     // How long it stands still is what is tested here; the others go on.
     await sleep(PAUSE_MS);
-    victims.expectGone();
+    await victims.expectGone();
     site.resume(life);
     await this.#churn();
     return { victims, isOver, paused: life };

@@ -21,7 +21,7 @@ import { Watcher } from './watcher.js';
 import { WebhookLists } from './webhook_lists.js';
 
 /** How long a change may be under way to somebody who is connected to an edge that is well. */
-const UNDER_WAY_MS = 5_000;
+const UNDER_WAY_MS = 15_000;
 /** And to who learns it by webhook: the edge may be dead and the worker with it. */
 const WEBHOOK_UNDER_WAY_MS = LEASE_MS + WEBHOOK_GRACE_MS + WORKER_LEASE_MS + LATE_MS;
 /** All but the room that becomes empty. */

@@ -2,6 +2,7 @@
 
 import { randomInt } from 'node:crypto';
 import { apps } from '../apps.js';
+import { FEW_SHARDS } from '../settings.js';
 
 const { FANFARE_FIRE_SEED, FANFARE_FIRE_SECONDS, FANFARE_FIRE_WEBHOOKS, FANFARE_FIRE_FAULTS } = process.env;
 
@@ -61,14 +62,19 @@ export const app = {
 export const GRACE_MS = 3_000;
 /** `edge.presence_handover`: how long it stays after its connection was closed by a node that is being stopped. */
 export const HANDOVER_MS = 15_000;
-/** `edge.lease_ttl`: how long it stays after its node has died. */
-export const LEASE_MS = 15_000;
+/** `edge.lease_ttl`: how long it stays after its node has died. A slow election of NATS outlasts the default. */
+export const LEASE_MS = 30_000;
+/** How late a timer may be on a busy machine. */
+export const LAG_MS = 5_000;
 /** What is left of the lease at the worst moment: it is renewed five times in its time. */
-export const LEASE_LEFT_MS = LEASE_MS - LEASE_MS / 5 - 1_000;
-/** How long it may take until everybody knows; after a death, on top of the lease. */
-export const LATE_MS = 5_000;
+export const LEASE_LEFT_MS = LEASE_MS - LEASE_MS / 5 - LAG_MS;
+/** How long it may take until everybody knows, also on a busy machine; after a death, on top of the lease. */
+export const LATE_MS = 20_000;
 /** `worker.webhook_grace`, and `worker.lease_ttl` for the case that the worker has died, too. */
 export const WEBHOOK_GRACE_MS = 3_000;
 export const WORKER_LEASE_MS = 12_000;
-/** How long an edge is paused. */
-export const PAUSE_MS = 20_000;
+/** How long an edge is paused at least: nobody counts on it any more by then. */
+export const PAUSE_MS = LEASE_MS;
+
+/** Settings of every edge. */
+export const SETTINGS = { ...FEW_SHARDS, 'edge.lease_ttl': `${LEASE_MS}ms` };

@@ -5,12 +5,12 @@ import { NatsCluster } from '../nats_cluster.js';
 import { Node } from '../node.js';
 import { seedFile } from '../seed.js';
 import { runningServers } from '../server_process.js';
-import { EDGE_ROLES, FEW_SHARDS, runArguments } from '../settings.js';
+import { EDGE_ROLES, runArguments } from '../settings.js';
 import { isKnownAt } from '../signed_request.js';
 import { eventually } from '../wait.js';
 import { WebhookReceiver } from '../webhook_receiver.js';
 import { Workspace } from '../workspace.js';
-import { EDGES, WEBHOOKS, app } from './settings.js';
+import { EDGES, SETTINGS, WEBHOOKS, app } from './settings.js';
 
 /** One process. */
 class Life {
@@ -52,7 +52,7 @@ export class FireSite {
     const seed = this.#workspace.file('seed.toml', seedFile([app], WEBHOOKS ? { fire: this.receiver.url } : {}));
     this.nats = new NatsCluster(this.#workspace);
     await this.nats.start();
-    const common = { nats: this.nats.urls, settings: FEW_SHARDS };
+    const common = { nats: this.nats.urls, settings: SETTINGS };
     for (let index = 0; index < EDGES; index += 1) {
       const name = `edge ${'ABC'[index]}`;
       const first = index === 0 ? { roles: ['control', ...EDGE_ROLES], seed } : { roles: EDGE_ROLES };

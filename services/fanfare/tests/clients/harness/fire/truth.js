@@ -1,7 +1,7 @@
 // Who really is in which channel, as the clients know it: a user is there while at least one of its connections has a
 // confirmed subscription. Knows the documented graces, too, and from them what nobody may be told of a user.
 
-import { GRACE_MS, HANDOVER_MS, LATE_MS, LEASE_LEFT_MS, LEASE_MS } from './settings.js';
+import { GRACE_MS, HANDOVER_MS, LAG_MS, LATE_MS, LEASE_LEFT_MS, LEASE_MS } from './settings.js';
 
 /** How long a user stays at least when its last subscription ended like this. */
 const STAYS_MS = {
@@ -9,15 +9,15 @@ const STAYS_MS = {
   /** By the server, for a reason that nothing is promised about. */
   closed: 0,
   dropped: GRACE_MS,
-  /** On the way out the lease is renewed once more; a second for the way to the client. */
-  drained: HANDOVER_MS - 1_000,
+  /** On the way out the lease is renewed once more; the client may learn of its end late. */
+  drained: HANDOVER_MS - LAG_MS,
   killed: LEASE_LEFT_MS,
 };
 
 /** How long it may stay at most: after a lease, and an election of NATS. */
-const MAY_STAY_MS = LEASE_MS + LATE_MS + 10_000;
+const MAY_STAY_MS = LEASE_MS + LATE_MS + 30_000;
 /** How long it is kept what has been, and how much of it is shown. */
-const KEPT_MS = 180_000;
+const KEPT_MS = 600_000;
 const SHOWN_SPANS = 6;
 
 /** One subscription of one connection, from its request to its end. */

@@ -1,9 +1,11 @@
 // Who is in a channel by one edge only when that dies or stands still: everybody else has to see them go in time.
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import { LATE_MS, LEASE_MS } from './settings.js';
 
 /** How long after its death an edge's members may still be seen. */
 const GONE_MS = LEASE_MS + LATE_MS;
+const POLL_MS = 200;
 
 const keyOf = ({ user, channel }) => `${channel} ${user}`;
 
@@ -31,16 +33,23 @@ export class Victims {
     this.#fire.findings.add(`${list.name} after ${ms} ms`, `${user} of ${this.#life.name} gone too late`);
   }
 
-  /** By now, nobody else may take any of them for present. Departures from now on are others. */
-  expectGone() {
+  /** Waits until nobody else takes any of them for present. Departures from then on are others. */
+  async expectGone() {
+    while (this.#believers().length > 0 && performance.now() - this.#begun <= GONE_MS) await sleep(POLL_MS);
     this.#fire.victims = undefined;
+    for (const { user, list } of this.#believers()) {
+      const details = this.#fire.truth.describe(user, list.channel, this.#fire.findings.clock);
+      this.#fire.findings.add(list.name, `${user} still there after a pause`, details);
+    }
+  }
+
+  /** Who else still takes whom for present: `{ user, list }`. */
+  #believers() {
     const still = this.#fire.truth.onlyAt(this.#life).filter((victim) => this.#isVictim(victim));
     const lists = this.#fire.lists.filter(({ life }) => life !== this.#life);
-    for (const { user, channel } of still) {
-      const details = this.#fire.truth.describe(user, channel, this.#fire.findings.clock);
-      const believers = lists.filter((list) => list.channel === channel && list.users.has(user));
-      for (const { name } of believers) this.#fire.findings.add(name, `${user} still there after a pause`, details);
-    }
+    return still.flatMap(({ user, channel }) =>
+      lists.filter((list) => list.channel === channel && list.users.has(user)).map((list) => ({ user, list })),
+    );
   }
 
   /** Whether somebody was there by that edge only, and has not been elsewhere since. */

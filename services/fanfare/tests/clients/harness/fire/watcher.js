@@ -8,7 +8,7 @@ import { MemberList, difference } from './member_list.js';
 import { app } from './settings.js';
 
 /** After a refused attempt pusher-js waits 15 s. */
-const CONNECT_MS = 45_000;
+const CONNECT_MS = 180_000;
 
 export class Watcher {
   #fire;

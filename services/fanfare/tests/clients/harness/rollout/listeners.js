@@ -29,6 +29,8 @@ export class Listener {
   absences = [];
   /** What must not be told: that messages are missing. */
   complaints = [];
+  /** Why the backend did not answer, if so; the helper asks again. */
+  failures = [];
 
   constructor(kind, name, channel, door) {
     Object.assign(this, { kind, name, channel, door });
@@ -101,10 +103,10 @@ async function openPusher(t, listener, history, position) {
   const { channel } = listener;
   const subscriber = new Subscriber(t, listener.door, APP);
   const { connection } = subscriber.pusher;
-  const lost = (name) => listener.complaints.push(`${name} was lost`);
+  const lost = (name) => listener.complaints.push(`${name} was lost: ${listener.failures}`);
   const missed = (...question) =>
     history(...question).catch((error) => {
-      listener.complaints.push(describe(error));
+      listener.failures.push(describe(error));
       throw error;
     });
   catchUp(subscriber.pusher, { positions: { [channel]: position }, missed, lost });

@@ -9,7 +9,7 @@ import { APP } from './site.js';
 /** The last message of each channel. */
 export const LAST = 'last';
 /** More than a publish may take until it is given up. */
-const ANSWER_MS = 30_000;
+const ANSWER_MS = 90_000;
 
 /** One channel by one protocol: a number is published when the one before has its answer, and never too soon. */
 class Lane {
@@ -59,7 +59,7 @@ export function describe({ status, code, body, error, message }) {
 
 export class Load {
   lanes = [];
-  #last;
+  #last = [];
   #running;
   #stopped = false;
 
@@ -67,10 +67,13 @@ export class Load {
   static async start(t, balancer, channels, { keepAlive }) {
     const load = new Load();
     t.after(() => (load.#stopped = true));
-    const pusher = publisher(t, await balancer.door(t), APP, { timeout: ANSWER_MS, keepAlive });
-    const ably = serverOf(await balancer.door(t), APP, { restAgentOptions: { keepAlive } });
-    load.#last = (channel) => pusher.trigger(channel, 'number', LAST);
+    // A lane's only connection is never idle for long, so that an edge which is to end can say so in an answer. One that
+    // is closed while a request is on its way fails that, whoever is to blame.
+    const connections = { keepAlive, maxSockets: 1 };
     for (const [index, channel] of channels.entries()) {
+      const pusher = publisher(t, await balancer.door(t), APP, { timeout: ANSWER_MS, ...connections });
+      const ably = serverOf(await balancer.door(t), APP, { restAgentOptions: connections });
+      load.#last.push(() => pusher.trigger(channel, 'number', LAST));
       const isRepeatable = (error) => {
         if (!nothingWasDone(error) && !isOutcomeUnknown(error)) throw error;
         return nothingWasDone(error);
@@ -95,7 +98,7 @@ export class Load {
   async finish() {
     this.#stopped = true;
     await this.#running;
-    await Promise.all([...new Set(this.lanes.map(({ channel }) => channel))].map(this.#last));
+    await Promise.all(this.#last.map((publish) => publish()));
   }
 
   get errors() {

@@ -40,12 +40,6 @@ export function lines(listeners, load) {
   });
 }
 
-/** How many of `times` are in the window of `ms` that holds the most. */
-export function mostWithin(times, ms) {
-  const ordered = sorted(times);
-  return Math.max(0, ...ordered.map((from) => ordered.filter((time) => time >= from && time < from + ms).length));
-}
-
 /** How often each of `values` occurs. */
 export function tally(values) {
   const counts = new Map();

@@ -5,7 +5,7 @@ import { describe, test } from 'node:test';
 import { failure } from '../../harness/ably/client.js';
 import { keyOf } from '../../harness/ably/credentials.js';
 import { apps, unknownApp, withKey } from '../../harness/apps.js';
-import { once } from '../../harness/wait.js';
+import { PATIENCE_MS, once } from '../../harness/wait.js';
 
 /** The server is never silent for longer. */
 const IDLE_MS = 15_000;
@@ -86,10 +86,10 @@ export function connecting(way) {
       assert.deepEqual([error.code, error.statusCode], [40160, 401]);
     });
 
-    test('where nothing happens, a heartbeat comes in time for who asked for it', { timeout: 60_000 }, async (t) => {
+    test('where nothing happens, a heartbeat comes in time for who asked for it', { timeout: 300_000 }, async (t) => {
       const client = await way.connect(t, apps.ably, { transportParams: { heartbeats: 'true' } });
       const { transport } = client.connection.connectionManager.activeProtocol;
-      await once(transport, 'heartbeat', 'a heartbeat', IDLE_MS + 5_000);
+      await once(transport, 'heartbeat', 'a heartbeat', IDLE_MS + PATIENCE_MS);
     });
   });
 }

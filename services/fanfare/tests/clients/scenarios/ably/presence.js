@@ -10,8 +10,8 @@ import { unique } from '../../harness/names.js';
 const APP = apps.ably;
 /** More members than go into one SYNC frame. */
 const CROWD = 150;
-/** For how long a member stays whose connection was lost, and some more. */
-const GRACE_MS = 30_000;
+/** For how long a member stays whose connection was lost, and much more. */
+const GRACE_MS = 90_000;
 
 export function presence(way) {
   const watch = async (t, name, options) => (await way.connect(t, APP, options)).channel(name).watch();
@@ -126,11 +126,11 @@ export function presence(way) {
       const watcher = await watch(t, name);
       const bob = await member(t, name, 'bob', 'here');
       await watcher.event('enter', 'bob');
-      const dropped = Date.now();
+      const dropped = performance.now();
       bob.client.door.leadTo({ host: '127.0.0.1', port: 1 });
       bob.client.door.cut();
       const left = await watcher.event('leave', 'bob', GRACE_MS);
-      assert.ok(Date.now() - dropped > 5_000, 'it has time to come back');
+      assert.ok(performance.now() - dropped > 5_000, 'it has time to come back');
       assert.ok(!left.id.startsWith(bob.client.id), 'the server says so, not the member');
       assert.equal(left.data, 'here');
       await watcher.knows({});

@@ -18,9 +18,9 @@ const CHANNELS = 3;
 /** Acknowledged messages of each client before and after whatever happens. */
 const SOME = 30;
 /** An election of NATS takes 4 to 9 seconds, more on a busy machine. */
-const AWAY_MS = 60_000;
+const AWAY_MS = 120_000;
 const PAUSE_MS = 5_000;
-const TEST_MS = 180_000;
+const TEST_MS = 900_000;
 const GOING_AWAY = 50320;
 
 export function underFire(site) {

@@ -58,7 +58,7 @@ class Library:
 
     async def connect(self):
         self.realtime.connect()
-        await asyncio.wait_for(self.realtime.connection.once_async("connected"), 10)
+        await asyncio.wait_for(self.realtime.connection.once_async("connected"), 60)
         return self.realtime.connection.connection_details.client_id
 
     async def subscribe(self, channel):
