@@ -7,12 +7,12 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use proto::control::{CreateAppRequest, ListNodesRequest, Quota, RotateKeyRequest};
-use testkit::eventually;
+use proto::control::{CreateAppRequest, ListNodesRequest, RotateKeyRequest};
+use testkit::{PATIENCE, eventually};
 use tokio::time::sleep;
 
 use crate::cluster::Cluster;
-use crate::failover::{accepted_over, has_all_of_the_limit};
+use crate::failover::{LIMIT, accepted_over, has_all_of_the_limit, limited};
 use crate::node::Node;
 use crate::publisher::Credentials;
 use crate::usage::total_by_hour;
@@ -22,8 +22,6 @@ const LIBRARIES: [&str; 2] =
     ["/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1", "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1"];
 /// By how much the two are ahead.
 const SKEW: Duration = Duration::from_secs(60);
-/// Messages per second.
-const LIMIT: u64 = 60;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_minute_is_survived() {
@@ -38,8 +36,7 @@ async fn a_minute_is_survived() {
     cluster.ready().await;
     clocks_differ(&cluster).await;
 
-    let quota = Quota { messages_in_per_second: Some(LIMIT), ..Quota::default() };
-    let limited = cluster.create_app(1, CreateAppRequest { quota: Some(quota), ..Default::default() }).await;
+    let limited = cluster.create_app(1, limited()).await;
     quotas_hold(&mut cluster, &limited).await;
     usage_is_exact(&mut cluster).await;
     overlaps_are_off_by_the_skew(&mut cluster).await;
@@ -57,37 +54,45 @@ fn set_ahead(node: &mut Node) {
 
 /// The library does what it should, nobody takes anybody for dead, and the doctor tells.
 async fn clocks_differ(cluster: &Cluster) {
-    // A node says what its clock shows in its reports, the first of which comes a moment after it has said who it is.
-    let nodes = eventually("every node has reported", || async {
+    // A node says what its clock shows in its reports, the first of which comes a moment after it has said who it is. On
+    // a machine that stands still now and then, some of them come late.
+    eventually("reports of clocks that differ", || async {
         let nodes = cluster.admin(1).nodes().list_nodes(ListNodesRequest {}).await.unwrap().into_inner().nodes;
-        nodes.iter().all(|node| node.load.is_some_and(|load| load.time_ms > 0)).then_some(nodes)
+        let have_said = nodes.iter().all(|node| node.load.is_some_and(|load| load.time_ms > 0));
+        let clock = |name: &str| {
+            let node = nodes.iter().find(|node| node.name == name)?;
+            Some(node.load?.time_ms + node.age_ms)
+        };
+        let ahead = Duration::from_millis(clock("edge-1")?.saturating_sub(clock("edge-0")?));
+        (have_said && ahead.abs_diff(SKEW) < Duration::from_secs(5)).then_some(())
     })
     .await;
-    let clock = |name: &str| {
-        let node = nodes.iter().find(|node| node.name == name).unwrap();
-        node.load.unwrap().time_ms + node.age_ms
-    };
-    let ahead = Duration::from_millis(clock("edge-1") - clock("edge-0"));
-    assert!(ahead.abs_diff(SKEW) < Duration::from_secs(5), "{ahead:?}");
     let mut doctor = Command::new(env!("CARGO_BIN_EXE_fanfare"));
     doctor.args(["admin", "doctor", "--address", &cluster.control[1].control_url()]);
     let output = doctor.env("FANFARE_ADMIN_TOKEN", &cluster.token).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
+    // A minute is where a warning becomes a failure, and milliseconds decide.
     for node in ["edge-1", "control-0"] {
-        assert!(text.contains(&format!("warn  clocks: the clock of {node}")), "{text}");
+        assert!(text.contains(&format!("  clocks: the clock of {node}")), "{text}");
     }
 }
 
 /// The edge that is ahead gets its share like the others, and all together get no more than the limit.
 async fn quotas_hold(cluster: &mut Cluster, limited: &Credentials) {
-    let leader = cluster.leader(&[1, 2]).await;
-    has_all_of_the_limit(cluster, limited, 0).await;
-    has_all_of_the_limit(cluster, limited, 1).await;
-    let publishers = [0, 1, 2].map(|edge| cluster.publisher(edge, limited));
-    let accepted = accepted_over(publishers, Duration::from_secs(10)).await;
-    println!("{accepted} accepted in 10 s of {LIMIT} a second, replica {leader} leads");
-    assert!((LIMIT * 8..=LIMIT * 11 + 15).contains(&accepted), "{accepted} accepted in 10 s");
-    assert_eq!(cluster.leader(&[1, 2]).await, leader, "nobody's lease has ended");
+    // A lease ends while the machine stands still for seconds, but not again and again.
+    for attempt in 1.. {
+        let leader = cluster.leader(&[1, 2]).await;
+        has_all_of_the_limit(cluster, limited, 0).await;
+        has_all_of_the_limit(cluster, limited, 1).await;
+        let publishers = [0, 1, 2].map(|edge| cluster.publisher(edge, limited));
+        let accepted = accepted_over(publishers, Duration::from_secs(10)).await;
+        println!("{accepted:?} in 10 s of {LIMIT} a second, replica {leader} leads");
+        if cluster.leader(&[1, 2]).await == leader {
+            accepted.is_in(LIMIT * 8..=LIMIT * 11 + 15);
+            return;
+        }
+        assert!(attempt < 4, "leases end");
+    }
 }
 
 /// Whatever the minute, nothing is lost and nothing is counted twice.
@@ -98,14 +103,19 @@ async fn usage_is_exact(cluster: &mut Cluster) {
             assert_eq!(cluster.publisher(edge, &app).publish("c", "x").await.unwrap().status, 200);
         }
     }
+    // What the edge that is ahead counts in the last minute of an hour is the next one's, which begins for others later.
+    let deadline = Instant::now() + SKEW + PATIENCE;
     for replica in 0..3 {
         let admin = cluster.admin(replica);
-        eventually("usage to be complete", || async {
-            let counted = total_by_hour(&admin, &app.app).await?;
-            assert!(counted <= 63, "{counted}");
-            (counted == 63).then_some(())
-        })
-        .await;
+        loop {
+            let counted = total_by_hour(&admin, &app.app).await;
+            assert!(counted.is_none_or(|counted| counted <= 63), "{counted:?}");
+            if counted == Some(63) {
+                break;
+            }
+            assert!(Instant::now() < deadline, "replica {replica} has counted {counted:?}");
+            sleep(Duration::from_millis(100)).await;
+        }
     }
 }
 
@@ -115,8 +125,8 @@ async fn overlaps_are_off_by_the_skew(cluster: &mut Cluster) {
     for edge in 0..3 {
         assert_eq!(status(cluster, edge, &app).await, 200, "edge {edge}: the overlap is longer than the skew");
     }
-    // Ended a while ago for the edge that is ahead, and ends in time for the others.
-    let overlap = Duration::from_secs(4);
+    // Ended a while ago for the edge that is ahead, and ends in time for the others, but not before they are asked.
+    let overlap = Duration::from_secs(20);
     let (begun, short) = (Instant::now(), rotate(cluster, &long, overlap).await);
     assert_eq!(status(cluster, 1, &long).await, 401);
     assert_eq!(status(cluster, 0, &long).await, 200);

@@ -59,6 +59,8 @@ impl Cluster {
             node.set("FANFARE_ADMIN_TOKEN_FILE", directory.path().join("admin.token").to_str().unwrap());
             // As many as three edges need.
             node.set("FANFARE_BACKBONE_SHARDS", "4");
+            // Elections take long on a slow machine.
+            node.set("FANFARE_BACKBONE_PUBLISH_DEADLINE", "60s");
             node
         };
         let three = |role| (0..3).map(|index| node(index, role)).collect();

@@ -1,14 +1,14 @@
 //! A process that starts while NATS is away.
 
-use std::time::Duration;
-
 use backbone::sealing::ClusterKeys;
 use proto::control::CreateAppRequest;
-use testkit::{Nats, Signal};
-use tokio::time::sleep;
+use testkit::{Nats, Signal, eventually};
 
 use crate::cluster::alone;
 use crate::single::Single;
+
+/// What a process says each time that it has tried.
+const AWAY: &str = "NATS is not there yet";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edge_waits_for_nats_and_says_so() {
@@ -27,10 +27,9 @@ async fn an_edge_waits_for_nats_and_says_so() {
     edge.node.start();
     let said = edge.node.readiness_is(503).await;
     assert!(said.contains("NATS"), "{said}");
-    // Long enough for several attempts.
-    sleep(Duration::from_secs(2)).await;
+    eventually("several attempts", || async { (edge.node.log().matches(AWAY).count() >= 3).then_some(()) }).await;
     let said = edge.node.readiness_is(503).await;
-    assert!(said.contains("NATS is not there yet"), "{said}");
+    assert!(said.contains(AWAY), "{said}");
 
     nats.restart().await;
     edge.node.ready().await;

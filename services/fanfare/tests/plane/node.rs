@@ -4,9 +4,8 @@ use std::fs::{self, File, OpenOptions};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
 
-use testkit::{eventually, free_port};
+use testkit::{PATIENCE, eventually, free_port};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -95,7 +94,7 @@ impl Node {
             let (head, body) = answer.split_once("\r\n\r\n")?;
             Some((head.get(9..12)?.parse().ok()?, body.to_owned()))
         };
-        timeout(Duration::from_secs(5), asked).await.ok()?
+        timeout(PATIENCE, asked).await.ok()?
     }
 
     /// Sends a signal by name, as in `TERM`.

@@ -8,6 +8,7 @@ use proto::control::{
     App, CreateAppRequest, CreateKeyRequest, DeleteAppRequest, DisableAppRequest, EnableAppRequest, Limits, NewKey,
     RevokeKeyRequest, RotateKeyRequest, UpdateAppRequest,
 };
+use testkit::PATIENCE;
 use tokio::time::sleep;
 
 use crate::cluster::Cluster;
@@ -15,8 +16,8 @@ use crate::figures::{HEAD, Times};
 use crate::publisher::{Credentials, Publisher};
 use crate::subscriber::Subscriber;
 
-/// Ten times what is promised for 99 of 100: a machine that is busy with other tests is slow.
-const BOUND: Duration = Duration::from_secs(10);
+/// Far more than is promised, which the figures are held against: a machine that is busy with other tests is slow.
+const BOUND: Duration = PATIENCE;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_edge_obeys_at_once() {

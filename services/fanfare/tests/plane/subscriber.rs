@@ -12,7 +12,7 @@ use tokio::task::spawn_blocking;
 use tungstenite::{Message, WebSocket};
 
 /// Longest that the server may be silent while a connection is made.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How often what is to be sent is looked after.
 const TURN: Duration = Duration::from_millis(20);
 
@@ -148,8 +148,12 @@ fn converse(mut socket: WebSocket<TcpStream>, seen: &UnboundedSender<Seen>, orde
                 break Instant::now();
             }
             Ok(Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
+            // With a timeout of its own, a read of a process that was stopped and goes on is interrupted.
             Err(tungstenite::Error::Io(error))
-                if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) =>
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
+                ) =>
             {
                 if seen.is_closed() {
                     return;

@@ -2,8 +2,9 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use clock::Backoff;
 use telemetry::admin::{self, Admin};
 use telemetry::metrics::{CANARY_ATTEMPTS, CANARY_DELIVERY_SECONDS, CANARY_LAST_SUCCESS};
 use telemetry::{Counter, Exporter, Format, Gauge, Histogram, Readiness};
@@ -19,11 +20,8 @@ use super::trouble::{DELIVERED, RESULTS};
 use crate::admin::Failure;
 use crate::process::signals::Signals;
 
-/// The first pause before a lost connection is opened again; each later one is twice as long.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-
-/// The longest such pause. An attempt that is due does not wait for it.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Before a lost connection is opened again. An attempt that is due does not wait for it.
+const REOPEN: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
 
 /// Goes on until it is told to stop. `listen` is where metrics are.
 pub(super) async fn run(canaries: Vec<Canary>, every: Duration, listen: SocketAddr) -> Result<(), Failure> {
@@ -56,12 +54,12 @@ async fn watch(mut canary: Canary, every: Duration, first: Duration, stop: Cance
     let mut told = Told::new(canary.protocol);
     let mut ticks = interval_at(Instant::now() + first, every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut pause = FIRST_PAUSE;
+    let mut backoff = REOPEN;
     loop {
         let due = tokio::select! {
             () = stop.cancelled() => return,
             _ = ticks.tick() => true,
-            () = serve(&mut canary, &mut pause) => false,
+            () = serve(&mut canary, &mut backoff) => false,
         };
         if due {
             tokio::select! {
@@ -73,15 +71,13 @@ async fn watch(mut canary: Canary, every: Duration, first: Duration, stop: Cance
 }
 
 /// Serves the connection until an attempt is due, and opens it again when it ends. Ends after each trial to open it.
-async fn serve(canary: &mut Canary, pause: &mut Duration) {
+async fn serve(canary: &mut Canary, backoff: &mut Backoff) {
     if let Some(trouble) = canary.idle().await {
         tracing::debug!(protocol = canary.protocol.name(), reason = %trouble, "connection lost");
     }
-    // Somewhere in its second half, so that many canaries do not come back at one moment.
-    sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
-    *pause = (*pause * 2).min(LONGEST_PAUSE);
+    sleep(backoff.pause()).await;
     if canary.connect().await.is_ok() {
-        *pause = FIRST_PAUSE;
+        *backoff = REOPEN;
     }
 }
 
@@ -112,8 +108,7 @@ impl Told {
         let protocol = self.protocol.name();
         match &attempt.result {
             Ok(()) => {
-                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                self.last_success.set(now.as_secs_f64());
+                self.last_success.set(clock::since_epoch().as_secs_f64());
                 if self.last != DELIVERED {
                     tracing::info!(protocol, "delivered again");
                 }
