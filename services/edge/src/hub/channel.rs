@@ -73,7 +73,7 @@ pub(super) struct State {
     /// The subscription count that subscribers were last told, and when.
     told_count: Option<(u64, Instant)>,
     /// When followers were last told of the counts that they want to know.
-    pub(super) told_metrics: Option<Instant>,
+    pub(super) told_metrics: Option<tokio::time::Instant>,
     /// Whether somebody has come since then, who knows no count.
     untold: bool,
 }

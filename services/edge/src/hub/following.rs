@@ -480,9 +480,9 @@ impl Channel {
     }
 
     /// Tells followers that want to know it how many take part, if that is news. When to try again, if it is too early.
-    pub(super) fn tell_metrics(&self, metrics: &Metrics) -> Option<Instant> {
+    pub(super) fn tell_metrics(&self, metrics: &Metrics) -> Option<tokio::time::Instant> {
         let mut state = self.state();
-        let (now, now_ms) = (Instant::now(), clock::unix_ms());
+        let (now, now_ms) = (tokio::time::Instant::now(), clock::unix_ms());
         let id = format!("{:016x}:0", rand::random::<u64>());
         // Who has just come is told at once, if only what is news to it alone.
         let next = state.told_metrics.map(|told| told + COUNTED).filter(|next| *next > now);

@@ -335,7 +335,7 @@ impl Hub {
         name: &ChannelName,
         metrics: &ably::occupancy::Metrics,
     ) -> Option<tokio::time::Instant> {
-        self.find(app, name)?.tell_metrics(metrics).map(Into::into)
+        self.find(app, name)?.tell_metrics(metrics)
     }
 
     /// Subscribed connections of this node.

@@ -20,7 +20,7 @@ use crate::queue::Ending;
 use crate::websocket::frame;
 
 /// Longest that anything here may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Fixture {
     world: World,

@@ -31,14 +31,15 @@ fn counts_are_those_of_the_cluster() {
     let readers = [b, c].map(|mut client| std::thread::spawn(move || client.close_code()));
     there.stop();
     readers.into_iter().for_each(|reader| assert_eq!(reader.join().unwrap(), 4200));
-    eventually(|| count(&here, "room") == 1, || "the drained node still counts".to_owned());
-    assert_eq!(count(&here, "far.away"), 0);
+    for (channel, left) in [("room", 1), ("far.away", 0)] {
+        eventually(|| count(&here, channel) == left, || format!("the drained node still counts in {channel}"));
+    }
 }
 
 /// From its last sign of life: that is when its members were there for the last time.
 #[test]
 fn how_long_members_outlive_their_edge_is_measured() {
-    const TTL: Duration = Duration::from_secs(2);
+    const TTL: Duration = Duration::from_secs(5);
     let config = || Config { lease_ttl: TTL, ..quick() };
     let here = Node::start(config());
     let (with_members, without) = (here.another(config()), here.another(config()));
@@ -54,12 +55,12 @@ fn how_long_members_outlive_their_edge_is_measured() {
     with_members.kill();
     without.kill();
     assert_eq!(watcher.next()["event"], "pusher_internal:member_removed");
-    let took = begun.elapsed() + TTL;
     eventually(|| count(&here, "room") == 0, || "believed for ever".to_owned());
     here.await_metric("fanfare_presence_sync_seconds_count", 1.0);
+    let took = begun.elapsed() + TTL;
     let measured = here.metric("fanfare_presence_sync_seconds_sum");
-    // A part of the lease was over when it was last seen to be renewed.
-    assert!((TTL.as_secs_f64() - 0.5..took.as_secs_f64()).contains(&measured), "{measured} of {took:?}");
+    // A part of the lease may be over when it is seen to be renewed.
+    assert!((TTL.as_secs_f64() / 2.0..took.as_secs_f64()).contains(&measured), "{measured} of {took:?}");
     here.await_metric("fanfare_presence_stale_members_total", 1.0);
 }
 

@@ -6,7 +6,7 @@ use super::*;
 
 #[test]
 fn connections_are_told_to_reconnect_after_their_queue_is_flushed() {
-    let mut node = Node::start(quick());
+    let mut node = Node::start(Config { close_timeout: PATIENCE, ..quick() });
     let mut clients: Vec<Client> = (0..20).map(|_| node.client()).collect();
     for client in &mut clients {
         client.subscribe("room");
@@ -120,7 +120,7 @@ fn an_idle_http_connection_is_served_when_all_clients_were_told_to_go() {
 /// Or the process would be cut by who waits for it, and exit as one that failed.
 #[test]
 fn sessions_that_part_slowly_take_none_of_the_time_behind_them() {
-    let close_timeout = Duration::from_secs(2);
+    let close_timeout = Duration::from_secs(5);
     let mut node = Node::start(Config { close_timeout, body_timeout: Duration::from_secs(3600), ..quick() });
     // One that does not come back for its next poll, and a request that never ends.
     let poll = request("POST", "/app/app-key/1/aaaaaaaa/xhr?protocol=7", "", "Connection: close\r\n");

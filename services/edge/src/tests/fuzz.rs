@@ -58,7 +58,7 @@ pub(super) fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
 
 #[test]
 fn any_bytes_harm_nobody() {
-    let node = Node::start(Config { handshake_timeout: Duration::from_secs(1), ..quick() });
+    let node = Node::start(quick());
     let (mut realtime, _) = node.connected("key=app-key:app-secret");
     realtime.attach("quiet");
     let mut other = node.client();

@@ -33,7 +33,7 @@ fn a_large_head_is_431_and_a_large_body_413() {
 /// and the answer lost with it.
 #[test]
 fn a_client_that_sends_on_still_gets_its_413() {
-    let node = Node::start(Config { max_body_bytes: 2048, ..quick() });
+    let node = Node::start(Config { max_body_bytes: 2048, close_timeout: PATIENCE, ..quick() });
     let body = "x".repeat(5 * 1024 * 1024);
     for _ in 0..5 {
         assert_eq!(node.http(&request("POST", "/apps/1001/events", &body, "")).0, 413);
@@ -80,8 +80,7 @@ fn who_says_nothing_is_put_out() {
     assert!(bytes.is_empty());
     node.await_metric(r#"fanfare_connections_refused_total{reason="handshake_timeout"}"#, 2.0);
     // Who said something in time is not.
-    let mut client = node.client();
-    client.check();
+    node.client_in_time().check();
 }
 
 #[test]

@@ -9,35 +9,59 @@ fn under(rule: Namespace) -> App {
     App { namespaces: Namespaces::new(vec![rule]).unwrap(), ..fixtures::app() }
 }
 
-/// What the old secret signs is good until its end, on open connections and new ones, and the new one's at once.
-#[test]
-fn a_rotated_key_signs_with_both_secrets_for_a_while() {
-    /// Long enough for a slow machine to do all that comes before its end.
-    const OVERLAP_MS: u64 = 4000;
-    let mut app = fixtures::app();
-    let until_ms = clock::unix_ms() + OVERLAP_MS;
-    let secret = std::mem::replace(&mut app.keys[0].secret, Secret::new("the new secret").unwrap());
-    app.keys[0].previous = Some(PreviousSecret { secret, until_ms });
-    let new = Signer::from(&app.keys[0]);
-    let node = Node::with_app(quick(), app);
-    let publish = |signer: &Signer| {
+/// An open connection to a node whose app's key was rotated: its old secret is good for a while.
+struct Rotated {
+    node: Node,
+    client: Client,
+    old: Signer,
+    new: Signer,
+    until_ms: u64,
+}
+
+impl Rotated {
+    fn new(overlap: Duration) -> Self {
+        let mut app = fixtures::app();
+        let until_ms = clock::unix_ms() + clock::millis(overlap);
+        let secret = std::mem::replace(&mut app.keys[0].secret, Secret::new("the new secret").unwrap());
+        app.keys[0].previous = Some(PreviousSecret { secret, until_ms });
+        let new = Signer::from(&app.keys[0]);
+        let node = Node::with_app(quick(), app);
+        let client = node.client();
+        Self { node, client, old: signer(), new, until_ms }
+    }
+
+    fn publish(&self, signer: &Signer) -> u16 {
         let (path, body) = ("/apps/1001/events", json!({ "name": "e", "channel": "room", "data": "x" }).to_string());
         let query = signer.request("POST", path, &[], body.as_bytes(), now());
-        node.http(&request("POST", &format!("{path}?{query}"), &body, "Connection: close\r\n")).0
-    };
-    let mut client = node.client();
-    let mut subscribed = |signer: &Signer, channel: &str| {
-        let auth = signer.channel(&client.socket_id, channel, None);
-        client.send(&json!({ "event": "pusher:subscribe", "data": { "channel": channel, "auth": auth } }));
-        client.next()["event"] == "pusher_internal:subscription_succeeded"
-    };
-    assert_eq!((publish(&signer()), publish(&new)), (200, 200));
-    assert!(subscribed(&signer(), "private-a") && subscribed(&new, "private-b"));
-    eventually(|| clock::unix_ms() >= until_ms, || "time stands still".to_owned());
+        self.node.http(&request("POST", &format!("{path}?{query}"), &body, "Connection: close\r\n")).0
+    }
+
+    /// Whether a subscription is taken that either secret signs.
+    fn subscribes(&mut self) -> [bool; 2] {
+        let Self { client, old, new, .. } = self;
+        [(old, "private-a"), (new, "private-b")].map(|(signer, channel)| {
+            let auth = signer.channel(&client.socket_id, channel, None);
+            client.send(&json!({ "event": "pusher:subscribe", "data": { "channel": channel, "auth": auth } }));
+            client.next()["event"] == "pusher_internal:subscription_succeeded"
+        })
+    }
+}
+
+#[test]
+fn a_rotated_key_signs_with_both_secrets() {
+    let mut key = Rotated::new(Duration::from_secs(3600));
+    assert_eq!((key.publish(&key.old), key.publish(&key.new)), (200, 200));
+    assert_eq!(key.subscribes(), [true, true]);
+}
+
+#[test]
+fn an_old_secret_is_good_until_its_end_on_open_connections_too() {
+    let mut key = Rotated::new(Duration::from_secs(1));
+    eventually(|| clock::unix_ms() >= key.until_ms, || "time stands still".to_owned());
     // Requests are dated to the second.
-    eventually(|| publish(&signer()) == 401, || "still good".to_owned());
-    assert_eq!(publish(&new), 200);
-    assert!(!subscribed(&signer(), "private-c") && subscribed(&new, "private-d"));
+    eventually(|| key.publish(&key.old) == 401, || "still good".to_owned());
+    assert_eq!(key.publish(&key.new), 200);
+    assert_eq!(key.subscribes(), [false, true]);
 }
 
 #[test]

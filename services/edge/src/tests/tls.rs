@@ -55,7 +55,8 @@ fn a_new_certificate_is_used() {
     eventually(|| connect(&node, new.cert.der()).is_ok(), || "the new certificate is not used".to_owned());
     assert!(connect(&node, old.cert.der()).is_err());
     check(&mut open);
-    assert!(node.metric(r#"fanfare_connections_refused_total{reason="tls"}"#) >= 1.0);
+    let refused = || node.metric(r#"fanfare_connections_refused_total{reason="tls"}"#);
+    eventually(|| refused() >= 1.0, || "not counted".to_owned());
 
     // Plain text on a TLS port harms nobody.
     let mut plain = node.tcp();

@@ -6,6 +6,7 @@ use super::*;
 
 const BASE: &str = "/pusher/app/app-key/12/abcdefgh";
 const CONNECTIONS: &str = r#"fanfare_connections{protocol="pusher",transport="xhr_streaming"}"#;
+const POLLING: &str = r#"fanfare_connections{protocol="pusher",transport="xhr_polling"}"#;
 const LOST: &str = r#"fanfare_connections_closed_total{protocol="pusher",code="none"}"#;
 
 /// An answer, read line by line while it goes on.
@@ -172,7 +173,7 @@ fn polling_takes_turns() {
     let mut first = node.poll();
     first.greeting();
     assert_eq!(first.line(), None);
-    node.await_metric(r#"fanfare_connections{protocol="pusher",transport="xhr_polling"}"#, 1.0);
+    node.await_metric(POLLING, 1.0);
     node.join("room", "");
     let mut second = node.poll();
     assert_eq!((second.frame(), second.line()), (succeeded("room"), None));
@@ -203,6 +204,7 @@ fn silence_is_broken_by_heartbeats() {
     answer.expect("h");
     drop(answer);
     node.await_metric(LOST, 1.0);
+    node.await_metric(CONNECTIONS, 0.0);
     let mut poll = node.poll();
     poll.greeting();
     assert_eq!(poll.line(), None);
@@ -236,17 +238,18 @@ fn who_answers_no_heartbeat_is_given_up() {
 #[test]
 fn a_session_that_nobody_asks_for_is_lost() {
     let node = Node::start(Config { xhr_grace: Duration::from_millis(300), ..quick() });
+    let begun = Instant::now();
     let mut poll = node.poll();
     poll.greeting();
     assert_eq!(poll.line(), None);
     // Sends do not keep it.
-    let begun = Instant::now();
     while node.send_at(BASE, "[]") == 204 {
         assert!(begun.elapsed() < PATIENCE, "kept for ever");
         std::thread::sleep(Duration::from_millis(5));
     }
     assert!(begun.elapsed() > Duration::from_millis(200), "{:?}", begun.elapsed());
     node.await_metric(LOST, 1.0);
+    node.await_metric(POLLING, 0.0);
     // Its name is free, and its client hears that this is another one.
     node.poll().greeting();
 }
@@ -354,6 +357,8 @@ fn malformed_sends_harm_nobody() {
     assert_eq!(node.send_at(BASE, &json!([format!("{largest} ")]).to_string()), 413);
     assert_eq!(answer.close_code(), 1009);
 
+    // Its name is free a moment after its client has read that.
+    node.await_metric(CONNECTIONS, 0.0);
     let mut answer = node.stream();
     answer.greeting();
     assert_eq!(node.send_at(BASE, &"x".repeat(33 * 1024)), 413);
@@ -381,7 +386,8 @@ fn other_methods_and_paths() {
 
 #[test]
 fn a_drain_reaches_both_kinds() {
-    let mut node = Node::start(Config { drain_duration: Duration::from_millis(300), ..quick() });
+    let config = Config { drain_duration: Duration::from_millis(300), close_timeout: PATIENCE, ..quick() };
+    let mut node = Node::start(config);
     let mut streaming = node.stream();
     streaming.greeting();
     node.join("room", "");
@@ -391,6 +397,8 @@ fn a_drain_reaches_both_kinds() {
     let mut poll = node.ask(polling);
     poll.greeting();
     assert_eq!(poll.line(), None);
+    // Or its socket would be waited for.
+    drop(poll);
     let readers = [
         std::thread::spawn(move || {
             assert_eq!(streaming.frame()["data"], "last words");

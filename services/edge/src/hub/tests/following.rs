@@ -517,7 +517,7 @@ async fn deliveries_are_counted() {
 }
 
 /// Spec §11: the counts come when one attaches, and when they change.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn who_wants_to_know_the_counts_is_told_what_is_news() {
     let f = Fixture::new().await;
     for medium in MEDIA {

@@ -109,7 +109,7 @@ fn an_envelope_holds_status_and_headers() {
 
 #[test]
 fn bodies_are_bounded_before_they_are_held() {
-    let node = Node::start(Config { max_body_bytes: 4096, ..quick() });
+    let node = Node::start(Config { max_body_bytes: 4096, close_timeout: PATIENCE, ..quick() });
     let large = json!({ "data": "x".repeat(8192) });
     assert_eq!(node.ably_post("/channels/a/messages", &large).refused(), (400, 40009));
     // A batch may be larger than any request of the other API.

@@ -45,6 +45,7 @@ fn limit(more: usize) -> MemoryLimit {
 
 #[test]
 fn a_node_without_memory_keeps_who_is_there_and_takes_nobody() {
+    let _alone = MEMORY.lock();
     let node = Node::start(Config { memory_limit: limit(256 * MIB), ..quick() });
     eventually(|| node.readiness.is_ready(), || node.unready());
     let mut client = node.client();

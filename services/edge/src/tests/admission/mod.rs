@@ -102,12 +102,13 @@ fn publishing() -> String {
 fn who_comes_too_fast_waits_and_is_served() {
     let node = Node::start(Config { accept_rate: 20, accept_burst: 5, ..quick() });
     let begun = Instant::now();
-    let streams: Vec<_> = (0..25).map(|_| node.tcp()).collect();
-    assert!(begun.elapsed() < Duration::from_millis(900), "the kernel takes them at once");
+    // The kernel takes them at once.
+    let streams: Vec<_> = (0..45).map(|_| node.tcp()).collect();
     for stream in streams {
         assert_eq!(ask(stream, "").0, 404);
     }
-    assert!(begun.elapsed() >= Duration::from_millis(900), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() >= Duration::from_millis(1900), "{:?}", begun.elapsed());
+    // Of the other 40 those that come behind a pause of the machine find their leave there.
     assert!(node.metric(&held("rate")) >= 15.0, "{}", node.metric(&held("rate")));
 }
 
@@ -119,12 +120,13 @@ fn requests_over_a_socket_that_is_kept_need_no_leave() {
     for _ in 0..50 {
         assert_eq!(kept(&mut kept_open, &publishing()).0, 200);
     }
-    assert!(begun.elapsed() < Duration::from_secs(10));
+    // By leave it would be one a second.
+    assert!(begun.elapsed() < Duration::from_secs(40));
 }
 
 #[test]
 fn silent_sockets_keep_nobody_out() {
-    let node = Node::start(Config { max_handshakes: 2, handshake_timeout: Duration::from_secs(6), ..quick() });
+    let node = Node::start(Config { max_handshakes: 2, handshake_timeout: Duration::from_secs(12), ..quick() });
     let mut open = node.tcp();
     assert_eq!(kept(&mut open, &publishing()).0, 200);
     let (silent, mut slow) = (node.tcp(), node.tcp());
@@ -143,11 +145,18 @@ fn silent_sockets_keep_nobody_out() {
 
 #[test]
 fn a_slow_handshake_is_let_be_while_there_is_room() {
-    let node = Node::start(Config { max_handshakes: 8, handshake_timeout: Duration::from_secs(4), ..quick() });
+    let limit = Duration::from_secs(12);
+    let node = Node::start(Config { max_handshakes: 8, handshake_timeout: limit, ..quick() });
+    let begun = Instant::now();
     let mut slow = node.tcp();
-    for byte in request("GET", "/", "", "Connection: close\r\n").bytes() {
+    let mut request = request("GET", "/", "", "Connection: close\r\n").into_bytes();
+    let rest = request.split_off(10);
+    for byte in request {
         slow.write_all(&[byte]).unwrap();
         std::thread::sleep(Duration::from_millis(40));
     }
+    // By then it would have been ended if others waited.
+    std::thread::sleep((limit / 2 + Duration::from_millis(500)).saturating_sub(begun.elapsed()));
+    slow.write_all(&rest).unwrap();
     assert_eq!(answer(slow).0, 404);
 }

@@ -5,8 +5,9 @@ use crate::tests::api::join;
 
 const ROTATED: &str = "fanfare_connections_rotated_total";
 
+/// Long enough for a slow machine to do what comes before the end.
 fn short_lived() -> Config {
-    Config { max_connection_age: Duration::from_secs(2), ..quick() }
+    Config { max_connection_age: Duration::from_secs(5), ..quick() }
 }
 
 #[test]
@@ -19,7 +20,7 @@ fn old_connections_are_told_to_reconnect_whatever_they_speak() {
     let mut fallback = node.stream();
     fallback.greeting();
     assert_eq!(pusher.close_code(), 4200);
-    assert!(begun.elapsed() >= Duration::from_millis(900), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() >= Duration::from_secs(3), "{:?}", begun.elapsed());
     let told = realtime.last();
     assert_eq!((&told["action"], &told["error"]["code"]), (&json!(6), &json!(50320)), "{told}");
     // To its end, behind a whole event.

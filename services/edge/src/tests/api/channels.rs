@@ -80,7 +80,7 @@ fn what_a_cache_channel_holds() {
 #[test]
 fn what_is_cached_is_gone_in_time() {
     let mut app = fixtures::app();
-    app.limits.cache_ttl = Duration::from_secs(2);
+    app.limits.cache_ttl = Duration::from_secs(5);
     let node = Node::with_app(quick(), app);
     node.publish("cache-a", "x");
     let held = || get(&node, "/apps/1001/channels/cache-a", &[("info", "cache")]).1["cache"].clone();

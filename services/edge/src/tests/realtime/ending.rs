@@ -6,7 +6,7 @@ use super::*;
 
 #[test]
 fn a_drain_sends_clients_to_another_node_where_they_go_on() {
-    let mut here = Node::start(quick());
+    let mut here = Node::start(Config { close_timeout: PATIENCE, ..quick() });
     let there = here.another(quick());
     let clients: Vec<_> = (0..10).map(|_| here.connected(KEY).0).collect();
     let readers: Vec<_> = clients
@@ -43,6 +43,8 @@ fn operators_see_clients_and_close_them() {
     let (mut bob, _) = node.connected(&format!("{KEY}&clientId=bob"));
     let (mut eve, _) = node.connected(&format!("{KEY}&clientId=eve"));
     bob.attach("room");
+    // It is noted when all of that is done.
+    bob.check_without(ERROR);
     let order = ListConnections {
         app_id: "1001".to_owned(),
         connection: bob.id.clone(),

@@ -20,7 +20,7 @@ impl Realtime {
 
 #[test]
 fn connections_come_and_go() {
-    let node = node(Config { ably_connection_state_ttl: Duration::from_secs(1), ..quick() });
+    let node = node(Config { ably_connection_state_ttl: Duration::from_secs(5), ..quick() });
     let (mut watcher, _) = node.connected(KEY);
     watcher.attach("[meta]connection.lifecycle");
     let (mut bob, _) = node.connected(&format!("{KEY}&clientId=bob"));

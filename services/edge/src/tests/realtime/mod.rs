@@ -7,6 +7,8 @@ mod presence;
 mod resume;
 mod tokens;
 
+use std::collections::VecDeque;
+
 use ably::credentials::{JwtClaims, Seconds};
 use ably::{Format, wire};
 
@@ -34,6 +36,8 @@ pub(super) struct Realtime {
     /// From CONNECTED.
     id: String,
     key: String,
+    /// Messages that came before the answer to a publish.
+    early: VecDeque<Value>,
 }
 
 impl Node {
@@ -42,7 +46,7 @@ impl Node {
         let url = format!("ws://{}/?{query}", self.address);
         let (socket, _) = tungstenite::client::client(url, self.tcp()).unwrap();
         let format = if query.contains("msgpack") { Format::MsgPack } else { Format::Json };
-        Realtime { socket, format, id: String::new(), key: String::new() }
+        Realtime { socket, format, id: String::new(), key: String::new(), early: VecDeque::new() }
     }
 
     /// A client that is connected, and what it was told.
@@ -125,16 +129,24 @@ impl Realtime {
         self.send(&json!({ "action": 15, "channel": channel, "msgSerial": serial, "messages": [message] }));
     }
 
-    /// Reads the answer to a publish; gives the serial of its first message.
+    /// Reads the answer to a publish; gives the serial of its first message, which may come back before the answer.
     fn acknowledged(&mut self, serial: u64) -> Value {
-        let ack = self.await_action(ACK);
+        let ack = loop {
+            let frame = self.next();
+            match frame["action"].as_u64() {
+                Some(ACK) => break frame,
+                Some(MESSAGE) => self.early.push_back(frame),
+                _ => {}
+            }
+        };
         assert_eq!((&ack["msgSerial"], &ack["count"]), (&json!(serial), &json!(1)), "{ack}");
         ack["res"][0]["serials"][0].clone()
     }
 
     /// The data of the next message.
     pub(super) fn message(&mut self) -> Value {
-        self.await_action(MESSAGE)["messages"][0]["data"].take()
+        let mut message = self.early.pop_front().unwrap_or_else(|| self.await_action(MESSAGE));
+        message["messages"][0]["data"].take()
     }
 
     /// Proves that the connection works, and that nothing of `action` comes before.

@@ -40,7 +40,7 @@ fn members(node: &Node) -> usize {
 
 #[test]
 fn a_member_that_moves_to_another_node_neither_leaves_nor_enters() {
-    let config = || Config { ably_presence_grace: Duration::from_millis(500), ..quick() };
+    let config = || Config { ably_presence_grace: Duration::from_secs(5), ..quick() };
     let here = Node::start(config());
     let there = here.another(config());
     let (mut watcher, _) = there.connected(KEY);

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn a_token_that_expires_disconnects_and_the_connection_can_be_resumed() {
     let node = Node::start(quick());
-    let (mut client, _) = node.connected(&format!("access_token={}", token(1.0, None, Some("bob"))));
+    let (mut client, _) = node.connected(&format!("access_token={}", token(5.0, None, Some("bob"))));
     let end = client.last();
     assert_eq!(end["action"], DISCONNECTED, "{end}: no hint for a token that was short");
     assert_eq!((&end["error"]["code"], &end["error"]["statusCode"]), (&json!(40142), &json!(401)));

@@ -13,11 +13,11 @@ fn token(node: &Node, ttl: u64, client: &str) -> String {
 #[test]
 fn an_expired_token_ends_it() {
     let node = Node::start(quick());
-    let token = token(&node, 700, "bob");
-    let mut reader = node.events(&format!("/sse?v=1.2&channels=room&accessToken={token}"), "");
     let begun = Instant::now();
+    let token = token(&node, 5000, "bob");
+    let mut reader = node.events(&format!("/sse?v=1.2&channels=room&accessToken={token}"), "");
     assert_eq!(reader.last_error(), 40142);
-    assert!(begun.elapsed() >= Duration::from_millis(500));
+    assert!(begun.elapsed() >= Duration::from_secs(4), "{:?}", begun.elapsed());
     node.await_metric(r#"fanfare_connections{protocol="ably",transport="sse"}"#, 0.0);
     let refused = node.exchange("GET", &format!("/sse?v=1.2&channels=room&accessToken={token}"), "", &[]);
     assert_eq!(refused.refused(), (401, 40142));
@@ -44,7 +44,8 @@ fn a_revoked_token_ends_it_on_every_node() {
     for reader in &mut readers {
         assert_eq!(reader.last_error(), 40141);
     }
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    // At once; a busy machine adds some.
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     here.ably_publish("room", &json!({ "name": "n" }));
     assert_eq!(other.message()["name"], "n");
 }

@@ -169,5 +169,6 @@ fn a_stream_is_a_connection() {
     drop(reader);
     node.await_metric(series, 0.0);
     eventually(|| status()["connections"] == 0, || status().to_string());
+    eventually(|| node.host.load().connections == 0, || format!("{:?}", node.host.load()));
     node.attached("room", "");
 }

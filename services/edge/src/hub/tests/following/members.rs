@@ -22,7 +22,7 @@ fn one(action: u64, user: &str, data: &str) -> (u64, Vec<(u64, String, String)>)
 }
 
 /// Spec §7.2, for each medium and between two nodes.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn members_come_change_and_go() {
     for medium in MEDIA {
         let world = world().await;
@@ -57,7 +57,7 @@ async fn members_come_change_and_go() {
 }
 
 /// Spec §7.3: who is there comes behind the word that somebody is, also after a resume, and in pages.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn who_is_there() {
     let world = World::with(App {
         limits: channels::Limits { presence_members: 250, ..fixtures::app().limits },
@@ -103,7 +103,7 @@ async fn who_is_there() {
 }
 
 /// However many there are, the queue of a connection never holds more than it may.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_crowd_waits_for_its_reader() {
     let limits = channels::Limits { presence_members: 2000, ..fixtures::app().limits };
     let world = World::with(App { limits, ..fixtures::app() }).await;
@@ -143,7 +143,7 @@ async fn a_crowd_waits_for_its_reader() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn without_the_mode_only_what_is_ones_own() {
     let world = world().await;
     let node = Node::start(&world);
@@ -161,7 +161,7 @@ async fn without_the_mode_only_what_is_ones_own() {
 }
 
 /// Spec §7.2: what was said already is nothing new.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn saying_the_same_again() {
     let world = world().await;
     let node = Node::start(&world);
@@ -176,7 +176,7 @@ async fn saying_the_same_again() {
 }
 
 /// Spec §7.4: who detaches is gone at once, who is lost after a while; nobody can take that for the client's own word.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn going_without_a_word() {
     let world = world().await;
     let node = Node::start(&world);
@@ -187,8 +187,8 @@ async fn going_without_a_word() {
         me.attached().await;
         me.ask("ann", Enter, "c0nn:0:0", "hi").await.unwrap();
         let entered = watcher.next().await;
+        let begun = tokio::time::Instant::now();
         me.leave(stay);
-        let begun = Instant::now();
         let frame = watcher.next().await;
         assert!(begun.elapsed() >= stay);
         let item = &frame["presence"][0];
@@ -199,7 +199,7 @@ async fn going_without_a_word() {
 }
 
 /// Back in time, on the same node or another one: nobody was ever away.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_resumed_connection_keeps_its_members() {
     for same in [true, false] {
         let world = world().await;
@@ -237,7 +237,7 @@ async fn a_resumed_connection_keeps_its_members() {
 }
 
 /// To and fro, faster than anything is written: nobody was ever away, and in the end one node has it.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_connection_that_moves_at_once_again() {
     for pause in [0, 1, 20, 1000] {
         let world = world().await;
@@ -271,7 +271,7 @@ async fn a_connection_that_moves_at_once_again() {
 }
 
 /// A newer transport takes over before the older one is known to be gone.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_superseded_transport_takes_nobody_along() {
     let world = world().await;
     let node = Node::start(&world);
@@ -289,7 +289,7 @@ async fn a_superseded_transport_takes_nobody_along() {
     assert!(watcher.rest().is_empty());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn so_many_users_and_no_more() {
     let mut app = fixtures::app();
     app.limits.presence_members = 2;
@@ -315,7 +315,7 @@ async fn so_many_users_and_no_more() {
 }
 
 /// Whoever is first on any node, there are never more than there may be for longer than a moment.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_last_place_is_taken_once() {
     let mut app = fixtures::app();
     app.limits.presence_members = 3;
@@ -340,7 +340,7 @@ async fn the_last_place_is_taken_once() {
     tokio::time::timeout(PATIENCE, settled).await.expect("who was refused is not there");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_apps_quota_of_members() {
     let quota = channels::Quota { presence_members: Some(1), ..channels::Quota::default() };
     let f = Fixture::with(&backbone::Config::default(), App { quota, ..fixtures::app() }).await;
@@ -361,7 +361,7 @@ async fn the_apps_quota_of_members() {
 }
 
 /// One roster: members of a Pusher presence channel and of the Ably protocol see each other, each in its own way.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn both_protocols_are_one_room() {
     const ROOM: &str = "presence-room";
     let world = world().await;
@@ -422,7 +422,7 @@ async fn members_are_read_when_somebody_asks() {
 }
 
 /// Spec §18, 18: a node that dies takes its members along.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_members_of_a_dead_node_leave() {
     let world = world().await;
     let (here, there) = (Node::start(&world), Node::start(&world));
@@ -441,7 +441,7 @@ async fn the_members_of_a_dead_node_leave() {
 }
 
 /// A node that was taken for dead writes its members once more, which nobody there takes for news.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_node_that_lives_on_brings_its_members_back() {
     let world = world().await;
     let (here, there) = (Node::start(&world), Node::start(&world));
@@ -463,7 +463,7 @@ async fn a_node_that_lives_on_brings_its_members_back() {
 }
 
 /// What is not stored is told all the same.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn members_of_a_channel_that_stores_nothing() {
     let world = world().await;
     let (here, there) = (Node::start(&world), Node::start(&world));
@@ -479,7 +479,7 @@ async fn members_of_a_channel_that_stores_nothing() {
 }
 
 /// Presence is part of the one order: who resumes gets the changes it has missed, and then who is there.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn missed_changes_are_replayed() {
     let world = world().await;
     let node = Node::start(&world);
