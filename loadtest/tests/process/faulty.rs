@@ -62,8 +62,13 @@ pub(crate) fn start(fault: Fault) -> SocketAddr {
 impl Served {
     fn serve(&self, stream: TcpStream) {
         let mut first = [0; 9];
-        while stream.peek(&mut first).unwrap() < first.len() {
-            thread::yield_now();
+        loop {
+            match stream.peek(&mut first) {
+                // Gone before it has said anything.
+                Ok(0) | Err(_) => return,
+                Ok(read) if read < first.len() => thread::yield_now(),
+                Ok(_) => break,
+            }
         }
         if first.starts_with(b"GET /app/") { self.subscribe(stream) } else { self.answer(&stream) }
     }

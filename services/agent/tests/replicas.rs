@@ -174,12 +174,13 @@ async fn a_node_says_who_it_is_and_goes_on_saying_how_it_is() {
     let hello = attached.hello().await;
     assert_eq!((hello.id, hello.name.as_str(), hello.version.as_str()), (node.id.clone(), "n", "1.2.3"));
     assert_eq!(hello.roles, ["worker"]);
+    // Each second, of which a busy machine may miss some.
     let begun = Instant::now();
     for _ in 0..3 {
         let report = attached.report().await;
         assert!(report.load.unwrap().time_ms > 0 && report.edge_id.is_empty());
     }
-    assert!(begun.elapsed() < Duration::from_secs(10));
+    assert!(begun.elapsed() < Duration::from_secs(30));
 }
 
 #[tokio::test]

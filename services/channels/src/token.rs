@@ -130,6 +130,12 @@ mod tests {
         .prop_filter("a channel name", |name| ChannelName::new(name).is_ok())
     }
 
+    /// Names whose escape is kept whole. A character takes at most 12 bytes of it.
+    fn short_names() -> impl Strategy<Value = String> {
+        prop_oneof!["[a-zA-Z0-9_=@,.;*> /é-]{1,33}", "\\PC{1,16}", "[.=]{1,66}", "x{1,196}[a-c.]?"]
+            .prop_filter("a channel name", |name| ChannelName::new(name).is_ok())
+    }
+
     proptest! {
         #[test]
         fn safe_in_a_subject(name in names()) {
@@ -146,9 +152,9 @@ mod tests {
         }
 
         #[test]
-        fn a_short_token_gives_the_name_back(name in names()) {
+        fn a_short_token_gives_the_name_back(name in short_names()) {
             let token = token(&name);
-            prop_assume!(!token.contains("=="));
+            prop_assert!(!token.contains("=="), "it is whole");
             let mut bytes = Vec::new();
             let mut rest = token.as_bytes();
             while let Some((&first, tail)) = rest.split_first() {

@@ -13,7 +13,7 @@ use channels::AppId;
 use control::seed::{Applied, Seed};
 use proto::control as wire;
 use support::{Client, Plane, config, new_key};
-use testkit::{Nats, within};
+use testkit::{Nats, eventually, within};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Code, Status};
@@ -54,8 +54,9 @@ async fn on_a_nats_server() {
     let nats = Nats::start().await;
     let config = Config { shards: 1, replicas: 1, ..Config::default() };
     let connection = NatsConfig { urls: vec![nats.url()], ..NatsConfig::default() };
-    let first = Backbone::connect(&config, &connection).await.unwrap();
-    let second = Backbone::connect(&config, &connection).await.unwrap();
+    let connect = || async { Backbone::connect(&config, &connection).await.ok() };
+    let first = eventually("the backbone to start", connect).await;
+    let second = eventually("the backbone to start", connect).await;
     Box::pin(races(&first, &second)).await;
 }
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// How long a test waits for something that must happen. Long, since a loaded machine is slow; a test that passes
 /// never waits for it.
-pub const PATIENCE: Duration = Duration::from_secs(45);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Pause between two looks at a condition that nobody announces.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -27,7 +27,7 @@ where
 {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        if let Some(found) = look().await {
+        if let Ok(Some(found)) = timeout_at(deadline, look()).await {
             return found;
         }
         assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain for: {what}");

@@ -8,7 +8,7 @@ use channels::{
 use proptest::prelude::*;
 use prost::Message as _;
 use proto::backbone::StoredApp;
-use testkit::{Nats, Proxy, within};
+use testkit::{Nats, Proxy, eventually, within};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -698,7 +698,8 @@ mod live {
         let config = Config { shards: 1, replicas: 1, ignore_discovered_servers: true, ..Config::default() };
         let connect = async |url: String| {
             let nats = NatsConfig { urls: vec![url], ..NatsConfig::default() };
-            Registry::new(&Backbone::connect(&config, &nats).await.unwrap(), keys())
+            let connect = || async { Backbone::connect(&config, &nats).await.ok() };
+            Registry::new(&eventually("the backbone to start", connect).await, keys())
         };
         let elsewhere = connect(nats.url()).await;
         elsewhere.create(app("1", &["a"]), 0).await.unwrap();

@@ -1,5 +1,6 @@
 //! Attach and live delivery.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use backbone::{Backbone, Delivery, Publisher};
@@ -107,17 +108,22 @@ async fn every_subscriber_gets_everything_once_in_order(nodes: &Nodes) {
 /// Attaches again and again while somebody publishes: what was published after an attach returned must arrive.
 async fn nothing_after_an_attach_is_missed(nodes: &Nodes) {
     let app = app();
+    // How many may come in this round. No more than the history keeps: the marker may wait for an election.
+    let room = Cell::new(0);
     let publishing = async {
-        let mut number = 0_u64;
-        loop {
+        for number in 0_u64.. {
+            while room.get() == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            room.update(|room| room - 1);
             send(&nodes.a, &app, "busy", &number.to_string()).await;
-            number += 1;
             // In process a publish never waits.
             tokio::task::yield_now().await;
         }
     };
     let attaching = async {
         for round in 0..25 {
+            room.set(90);
             let mut attachment = attach(&nodes.b, &app, "busy").await;
             let marker = format!("marker {round}");
             let head = attachment.head().sequence;
@@ -136,7 +142,7 @@ async fn nothing_after_an_attach_is_missed(nodes: &Nodes) {
         }
     };
     tokio::select! {
-        () = publishing => unreachable!("publishes for ever"),
+        () = publishing => unreachable!("publishes without end"),
         () = attaching => {}
     }
 }
@@ -160,7 +166,7 @@ async fn apps_and_odd_names_are_apart(nodes: &Nodes) {
 
 async fn ephemeral_passes_by(nodes: &Nodes) {
     let app = app();
-    let mut attachment = nodes.b.attach(&app, &channel("cursor"), Tier::Ephemeral).await.unwrap();
+    let mut attachment = attach_to(&nodes.b, &app, "cursor", Tier::Ephemeral).await;
     for number in 0..20 {
         let published = nodes.a.publish(publish(&app, "cursor", Tier::Ephemeral, &number.to_string())).await.unwrap();
         assert_eq!(published.position, None);

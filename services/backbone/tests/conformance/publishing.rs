@@ -75,7 +75,7 @@ async fn too_large_is_refused(nodes: &Nodes) {
 async fn persistent_messages_are_stored(nodes: &Nodes) {
     let app = app();
     let tier = Tier::Persistent { retention: Duration::from_secs(3600) };
-    let mut attachment = nodes.b.attach(&app, &channel("ledger"), tier).await.unwrap();
+    let mut attachment = attach_to(&nodes.b, &app, "ledger", tier).await;
     for number in 0..150 {
         nodes.a.publish(publish(&app, "ledger", tier, &number.to_string())).await.unwrap();
     }

@@ -42,9 +42,15 @@ async fn is_silent(consumer: &mut Consumer) -> bool {
 /// A consumer of an empty queue.
 async fn emptied(queue: &Queue) -> Consumer {
     let mut consumer = queue.consume().await.unwrap();
-    while let Ok(item) = tokio::time::timeout(Duration::from_millis(300), consumer.next()).await {
-        item.unwrap().ack().await.unwrap();
-    }
+    let empty = async {
+        while !matches!(queue.oldest().await, Ok(None)) {
+            // What was acknowledged is removed a little later.
+            while let Ok(item) = tokio::time::timeout(Duration::from_millis(100), consumer.next()).await {
+                item.unwrap().ack().await.unwrap();
+            }
+        }
+    };
+    within("an empty queue", empty).await;
     consumer
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use backbone::{Attachment, Backbone, Config, Delivery, Publish, Published};
 use channels::{AppId, ChannelName, Message, Position, Record, RecordKind, Tier};
-use testkit::within;
+use testkit::{eventually, within};
 
 pub use crate::connect::connect;
 
@@ -54,7 +54,12 @@ pub async fn send(backbone: &Backbone, app: &AppId, name: &str, text: &str) -> P
 }
 
 pub async fn attach(backbone: &Backbone, app: &AppId, name: &str) -> Attachment {
-    backbone.attach(app, &channel(name), Tier::Recoverable).await.unwrap()
+    attach_to(backbone, app, name, Tier::Recoverable).await
+}
+
+/// Attaches, again if the backbone does not answer in time.
+pub async fn attach_to(backbone: &Backbone, app: &AppId, name: &str, tier: Tier) -> Attachment {
+    eventually("an attach", || async { backbone.attach(app, &channel(name), tier).await.ok() }).await
 }
 
 pub fn text(record: &Record) -> String {

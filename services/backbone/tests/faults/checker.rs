@@ -19,7 +19,7 @@ pub fn config() -> Config {
         replicas: 3,
         recoverable_messages: 1_000_000,
         // Long enough for a stalled machine: an unknown outcome proves nothing.
-        publish_deadline: Duration::from_secs(40),
+        publish_deadline: Duration::from_secs(90),
         // The default would hide a missed comparison.
         sweep_interval: Duration::from_secs(60),
         ..Config::default()
@@ -210,7 +210,7 @@ async fn history(backbone: &Backbone, number: usize) -> Vec<(Position, usize)> {
     let mut stored = Vec::new();
     let mut query = HistoryQuery::all(app(), channel(number), Tier::Recoverable);
     loop {
-        let page = backbone.history(query.clone()).await.unwrap();
+        let page = eventually("a history", || async { backbone.history(query.clone()).await.ok() }).await;
         for record in &page.records {
             let text = std::str::from_utf8(&record.record.messages[0].data).unwrap();
             stored.push((record.position, text.parse().unwrap()));

@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use channels::{Secret, Tier};
 use nkeys::KeyPair;
-use testkit::{Nats, NatsOptions, free_port};
+use testkit::{Nats, NatsOptions, eventually, free_port};
 
 use crate::checker::*;
 
@@ -18,17 +18,34 @@ fn at(nats: &Nats) -> NatsConfig {
 }
 
 async fn refusal(config: &Config, nats: &NatsConfig) -> String {
-    match Backbone::connect(config, nats).await {
-        Err(StartError::Refused(sentence)) => sentence,
-        other => panic!("expected a refusal, got {other:?}"),
-    }
+    eventually("a refusal", || async {
+        match Backbone::connect(config, nats).await {
+            Err(StartError::Refused(sentence)) => Some(sentence),
+            Err(StartError::Unreachable(_)) => None,
+            Ok(_) => panic!("expected a refusal"),
+        }
+    })
+    .await
+}
+
+/// Starts, if need be at the second attempt: a server may take long to answer.
+async fn start(config: &Config, nats: &NatsConfig) -> Backbone {
+    eventually("the backbone to start", || async {
+        match Backbone::connect(config, nats).await {
+            Ok(backbone) => Some(backbone),
+            Err(StartError::Unreachable(_)) => None,
+            Err(StartError::Refused(sentence)) => panic!("refused: {sentence}"),
+        }
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_shard_count_is_refused_with_a_sentence() {
     let nats = Nats::start().await;
-    drop(Backbone::connect(&single(), &at(&nats)).await.unwrap());
-    drop(Backbone::connect(&single(), &at(&nats)).await.expect("starting again is fine"));
+    drop(start(&single(), &at(&nats)).await);
+    // Starting again is fine.
+    drop(start(&single(), &at(&nats)).await);
     let sentence = refusal(&Config { shards: 8, ..single() }, &at(&nats)).await;
     assert!(sentence.contains("made with 4 shards, but 8 are configured"), "{sentence}");
 }
@@ -36,7 +53,7 @@ async fn another_shard_count_is_refused_with_a_sentence() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn data_of_another_format_is_refused_with_a_sentence() {
     let nats = Nats::start().await;
-    let backbone = Backbone::connect(&single(), &at(&nats)).await.unwrap();
+    let backbone = start(&single(), &at(&nats)).await;
     let meta = backbone.kv(backbone::Bucket::Meta);
     for (format, word) in [(0, "older"), (2, "newer")] {
         let stored = proto::backbone::ClusterMeta { format, shards: 4 };
@@ -56,9 +73,9 @@ async fn bad_settings_are_told_together() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_are_upgraded_in_place() {
     let nats = Nats::start().await;
-    drop(Backbone::connect(&single(), &at(&nats)).await.unwrap());
+    drop(start(&single(), &at(&nats)).await);
     let more = Config { recoverable_messages: 200, ..single() };
-    drop(Backbone::connect(&more, &at(&nats)).await.unwrap());
+    drop(start(&more, &at(&nats)).await);
     let context = async_nats::jetstream::new(async_nats::connect(nats.url()).await.unwrap());
     let stream = context.get_stream(STREAM).await.unwrap();
     assert_eq!(stream.cached_info().config.max_messages_per_subject, 200);
@@ -109,7 +126,7 @@ async fn user_and_password() {
         ..NatsConfig::default()
     };
     assert!(Backbone::connect(&single(), &with("wrong")).await.is_err());
-    works(&Backbone::connect(&single(), &with("s3cret")).await.unwrap()).await;
+    works(&start(&single(), &with("s3cret")).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -144,7 +161,7 @@ async fn mutual_tls() {
     };
     let without_client = NatsTls { cert_file: None, key_file: None, ..tls.clone() };
     assert!(Backbone::connect(&single(), &NatsConfig { tls: without_client, ..at(&nats) }).await.is_err());
-    works(&Backbone::connect(&single(), &NatsConfig { tls, ..at(&nats) }).await.unwrap()).await;
+    works(&start(&single(), &NatsConfig { tls, ..at(&nats) }).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -178,7 +195,7 @@ async fn a_credentials_file() {
     let nats = Nats::start_with(NatsOptions { extra }).await;
     assert!(Backbone::connect(&single(), &at(&nats)).await.is_err());
     let with = NatsConfig { credentials_file: Some(credentials), ..at(&nats) };
-    works(&Backbone::connect(&single(), &with).await.unwrap()).await;
+    works(&start(&single(), &with).await).await;
 }
 
 /// A NATS JWT about `subject`, signed by `issuer`.
@@ -215,7 +232,8 @@ async fn what_can_never_work_is_refused() {
 }
 
 async fn works(backbone: &Backbone) {
-    let mut attachment = backbone.attach(&app(), &channel(0), Tier::Recoverable).await.unwrap();
+    let attach = || async { backbone.attach(&app(), &channel(0), Tier::Recoverable).await.ok() };
+    let mut attachment = eventually("an attach", attach).await;
     backbone.publish(publish(&channel(0), "0".to_owned())).await.unwrap();
     testkit::within("a delivery", attachment.next()).await;
 }

@@ -15,6 +15,11 @@ fn public() -> Config {
     Config { allow_loopback: false, ..config() }
 }
 
+/// Gives up soon, though not before its first attempt.
+fn impatient() -> Config {
+    Config { give_up_after: Duration::from_secs(5), ..config() }
+}
+
 #[tokio::test]
 async fn this_machine_and_its_neighbours_are_refused_without_being_asked() {
     let hook = Hook::start(Manner::Answer(200)).await;
@@ -51,7 +56,7 @@ async fn redirects_are_not_followed() {
     let inside = Hook::start(Manner::Answer(200)).await;
     let hook = Hook::start(Manner::Redirect(inside.url())).await;
     let site = Site::start(Variant::Memory, vec![webhook(&hook)]).await;
-    let _worker = site.work(Config { give_up_after: Duration::from_millis(300), ..config() });
+    let _worker = site.work(impatient());
     site.client_event("private-a", "x").await;
     let letters = site.dead_letters(1).await;
     assert_eq!(letters[0].1, "answered 302 Found; redirects are not followed");
@@ -82,7 +87,7 @@ async fn receivers_must_prove_who_they_are() {
     hook.wait_for(1).await;
     worker.stop().await;
 
-    let _worker = site.work(Config { give_up_after: Duration::from_millis(300), ..config() });
+    let _worker = site.work(impatient());
     site.client_event("private-a", "y").await;
     let letters = site.dead_letters(1).await;
     assert!(letters[0].1.starts_with("no TLS with localhost"), "{letters:?}");

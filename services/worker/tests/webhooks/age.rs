@@ -33,7 +33,10 @@ async fn the_oldest_event_shows_until_it_is_delivered(variant: Variant) {
         })
         .await;
     }
-    assert!(value(&exporter, "fanfare_webhook_requests_total{result=\"status\"}").unwrap() > 0.0);
+    eventually("an attempt", || async {
+        value(&exporter, "fanfare_webhook_requests_total{result=\"status\"}").filter(|attempts| *attempts > 0.0)
+    })
+    .await;
 
     hook.set(Manner::Answer(200));
     for worker in [&exporter, &other] {

@@ -55,7 +55,8 @@ async fn what_happens_is_told(variant: Variant) {
 async fn a_return_within_the_grace_tells_neither(variant: Variant) {
     let hook = Hook::start(Manner::Answer(200)).await;
     let site = Site::start(variant, vec![webhook(&hook)]).await;
-    let grace = Duration::from_secs(2);
+    // All that comes in between has to come within it.
+    let grace = Duration::from_secs(8);
     let _worker = site.work(worker::Config { vacated_grace: grace, ..config() });
     let (one, two) = (site.edge().await, site.edge().await);
     one.count("presence-a", 1).await;
@@ -108,7 +109,7 @@ async fn a_new_webhook_is_told_of_what_is_there(variant: Variant) {
     site.set_webhooks(Vec::new()).await;
     let announced = site.backbone.kv(backbone::Bucket::Announced);
     testkit::eventually("what was told to be withdrawn", || async {
-        let entries = announced.entries().await.unwrap();
+        let entries = announced.entries().await.ok()?;
         entries.iter().all(|entry| entry.key == "confirmed").then_some(())
     })
     .await;

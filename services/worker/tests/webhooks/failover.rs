@@ -7,7 +7,6 @@ use backbone::Bucket;
 use prost::Message as _;
 use proto::backbone::{Announced, Confirmed};
 use testkit::{Signal, eventually};
-use tokio::time::Instant;
 
 use crate::on_both;
 use crate::support::*;
@@ -21,11 +20,16 @@ on_both!(
     decided_once_however_often_workers_die,
 );
 
+/// Where the lease of a dead worker has to lapse.
+fn short_lease() -> worker::Config {
+    worker::Config { lease_ttl: Duration::from_secs(5), ..config() }
+}
+
 /// Waits until everything that is announced is confirmed.
 async fn confirmed(site: &Site) {
     let announced = site.backbone.kv(Bucket::Announced);
     eventually("everything to be confirmed", || async {
-        let entries = announced.entries().await.unwrap();
+        let entries = announced.entries().await.ok()?;
         let (confirmed, others): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.key == "confirmed");
         let newest = others.iter().map(|entry| entry.revision).max()?;
         let confirmed = Confirmed::decode(confirmed.first()?.value.clone()).unwrap();
@@ -37,7 +41,7 @@ async fn confirmed(site: &Site) {
 async fn after_a_crash_the_next_tells_what_is_new_and_nothing_twice(variant: Variant) {
     let hook = Hook::start(Manner::Answer(200)).await;
     let site = Site::start(variant, vec![webhook(&hook)]).await;
-    let first = site.work(config());
+    let first = site.work(short_lease());
     let edge = site.edge().await;
     for channel in ["presence-a", "presence-b"] {
         edge.count(channel, 1).await;
@@ -45,7 +49,7 @@ async fn after_a_crash_the_next_tells_what_is_new_and_nothing_twice(variant: Var
     }
     hook.wait_for(4).await;
     // The standby.
-    let _second = site.work(config());
+    let _second = site.work(short_lease());
     // By then what was delivered is acknowledged, too.
     confirmed(&site).await;
     first.crash().await;
@@ -73,7 +77,8 @@ async fn after_a_crash_the_next_tells_what_is_new_and_nothing_twice(variant: Var
 async fn after_a_clean_stop_the_next_takes_over_at_once(variant: Variant) {
     let hook = Hook::start(Manner::Answer(200)).await;
     let site = Site::start(variant, vec![webhook(&hook)]).await;
-    let patient = worker::Config { lease_ttl: Duration::from_secs(60), ..config() };
+    // Longer than anybody here waits, even a fraction of it.
+    let patient = worker::Config { lease_ttl: Duration::from_secs(600), ..config() };
     let first = site.work(patient.clone());
     site.client_event("private-a", "0").await;
     hook.wait_for(1).await;
@@ -81,10 +86,8 @@ async fn after_a_clean_stop_the_next_takes_over_at_once(variant: Variant) {
     // The second knows by now that it has to wait.
     tokio::time::sleep(Duration::from_millis(300)).await;
     first.stop().await;
-    let begun = Instant::now();
     site.client_event("private-a", "1").await;
     assert_eq!(hook.wait_for(2).await.len(), 2);
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     second.stop().await;
     assert_eq!(site.leftovers().await, 0);
 }
@@ -92,15 +95,14 @@ async fn after_a_clean_stop_the_next_takes_over_at_once(variant: Variant) {
 async fn what_was_under_way_is_delivered_by_the_next(variant: Variant) {
     let hook = Hook::start(Manner::Hang).await;
     let site = Site::start(variant, vec![webhook(&hook)]).await;
-    let patient = worker::Config { request_timeout: Duration::from_secs(30), ..config() };
-    let first = site.work(patient.clone());
+    let first = site.work(short_lease());
     for number in 0..5 {
         site.client_event("private-a", &number.to_string()).await;
     }
     hook.wait_for_requests(1).await;
     first.crash().await;
     hook.set(Manner::Answer(200));
-    let _second = site.work(patient);
+    let _second = site.work(short_lease());
     let expected: Vec<_> = (0..5).map(|number| format!("client_event private-a client-x {number}")).collect();
     assert_eq!(hook.wait_for(5).await, expected);
 }
@@ -117,7 +119,7 @@ async fn what_was_told_is_not_told_again_if_that_is_not_known(variant: Variant) 
     worker.stop().await;
     // As a worker leaves it that dies before it noted how far it has come.
     let announced = site.backbone.kv(Bucket::Announced);
-    announced.remove("confirmed", None).await.unwrap();
+    eventually("the note to go", || async { announced.remove("confirmed", None).await.ok() }).await;
     let worker = site.work(config());
     eventually("everything to be confirmed", || async { announced.get("confirmed").await.ok().flatten() }).await;
     edge.enter("presence-a", "1.2", "bob").await;
@@ -161,7 +163,7 @@ async fn what_was_announced_and_not_told_is_told(variant: Variant) {
 async fn nats_is_away_for_longer_than_the_lease() {
     let hook = Hook::start(Manner::Answer(200)).await;
     let mut site = Site::start(Variant::Nats, vec![webhook(&hook)]).await;
-    let worker = site.work(config());
+    let worker = site.work(short_lease());
     let edge = site.edge().await;
     edge.count("presence-a", 1).await;
     edge.enter("presence-a", "1.1", "ann").await;
@@ -170,7 +172,7 @@ async fn nats_is_away_for_longer_than_the_lease() {
     confirmed(&site).await;
     let nats = site.nats.as_mut().unwrap();
     nats.stop(Signal::Terminate).await;
-    tokio::time::sleep(config().lease_ttl + Duration::from_secs(1)).await;
+    tokio::time::sleep(short_lease().lease_ttl + Duration::from_secs(1)).await;
     nats.restart().await;
     eventually("the backbone to be back", || async { site.backbone.is_up().then_some(()) }).await;
     edge.enter("presence-a", "1.2", "bob").await;
@@ -233,7 +235,8 @@ async fn decided_once_however_often_workers_die(variant: Variant) {
             tokio::time::sleep(Duration::from_millis(life)).await;
             worker.crash().await;
             // Nobody has to wait for the lease of the dead: that is another case.
-            site.backbone.kv(Bucket::Leases).remove("worker", None).await.unwrap();
+            let leases = site.backbone.kv(Bucket::Leases);
+            eventually("the lease to go", || async { leases.remove("worker", None).await.ok() }).await;
         }
     };
     tokio::select! {

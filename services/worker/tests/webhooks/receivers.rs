@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use crate::on_both;
 use crate::support::*;
 
@@ -41,7 +39,8 @@ async fn a_hanging_receiver_is_asked_again(variant: Variant) {
     let hook = Hook::start(Manner::Answer(200)).await;
     hook.first([Manner::Hang, Manner::Hang]);
     let site = Site::start(variant, vec![webhook(&hook)]).await;
-    let _worker = site.work(worker::Config { request_timeout: Duration::from_millis(200), ..config() });
+    // Longer than a good answer takes when the machine stalls: what is given up is sent again.
+    let _worker = site.work(worker::Config { request_timeout: Duration::from_secs(3), ..config() });
     for number in 0..5 {
         site.client_event("private-a", &number.to_string()).await;
     }
@@ -70,17 +69,16 @@ async fn a_dead_receiver_loses_nothing(variant: Variant) {
 }
 
 async fn a_slow_receiver_is_asked_for_many_channels_at_once(variant: Variant) {
-    let hook = Hook::start(Manner::Slow(Duration::from_millis(100))).await;
+    // Asked for one channel after the other, it would never answer.
+    let hook = Hook::start(Manner::Slow { together: 16, pause: Duration::from_millis(100) }).await;
     let site = Site::start(variant, vec![webhook(&hook)]).await;
     for number in 0..3 {
         for channel in 0..40 {
             site.client_event(&format!("private-{channel}"), &number.to_string()).await;
         }
     }
-    let begun = Instant::now();
-    let _worker = site.work(worker::Config { request_timeout: Duration::from_secs(10), ..config() });
+    let _worker = site.work(worker::Config { request_timeout: Duration::from_secs(600), ..config() });
     let told = hook.wait_for(120).await;
-    assert!(begun.elapsed() < Duration::from_secs(8), "one after the other would take 12 s: {:?}", begun.elapsed());
     assert_eq!(hook.most_under_way(), 16);
     for channel in 0..40 {
         let channel = format!("private-{channel}");
@@ -95,8 +93,8 @@ async fn one_receiver_does_not_delay_another(variant: Variant) {
     let webhooks = vec![webhook(&hanging), webhook(&dead), webhook(&good)];
     dead.die().await;
     let site = Site::start(variant, webhooks).await;
-    let _worker = site.work(worker::Config { request_timeout: Duration::from_secs(10), ..config() });
-    let begun = Instant::now();
+    // Longer than anybody here waits.
+    let _worker = site.work(worker::Config { request_timeout: Duration::from_secs(600), ..config() });
     // More channels than may be asked for at once, so that the hanging one has nothing free.
     for number in 0..10 {
         for channel in 0..20 {
@@ -104,7 +102,6 @@ async fn one_receiver_does_not_delay_another(variant: Variant) {
         }
     }
     let told = good.wait_for(200).await;
-    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
     for channel in 0..20 {
         let channel = format!("private-{channel}");
         assert_eq!(of_channel(&told, &channel), numbered(&channel, 10));

@@ -13,7 +13,8 @@ const MARKER_TTL: Duration = Duration::from_secs(1);
 async fn connect(nats: &Nats) -> Kv {
     let config = Config { shards: 1, replicas: 1, ..Config::default() };
     let to = NatsConfig { urls: vec![nats.url()], ..NatsConfig::default() };
-    let Ok(Backbone::JetStream(backbone)) = Backbone::connect(&config, &to).await else { panic!("no backbone") };
+    let connect = || async { Backbone::connect(&config, &to).await.ok() };
+    let Backbone::JetStream(backbone) = eventually("the backbone to start", connect).await else { unreachable!() };
     Kv { marker_ttl: MARKER_TTL, ..backbone.kv(Bucket::Roster) }
 }
 

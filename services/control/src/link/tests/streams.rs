@@ -115,9 +115,12 @@ async fn a_node_that_does_not_read_is_left_aside() {
         }
     };
     within("the queue to be full", fill).await;
-    // Nobody waits for it any more.
-    let begun = Instant::now();
-    let listed = replica.link.nodes().connections(ListConnections { most: 1, ..Default::default() }).await;
-    assert_eq!((listed.items.len(), listed.unreached), (1, vec!["deaf".to_owned()]));
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    // Nobody waits for it any more, though a machine that stalls may make it look so once.
+    eventually("an answer at once", || async {
+        let begun = Instant::now();
+        let listed = replica.link.nodes().connections(ListConnections { most: 1, ..Default::default() }).await;
+        assert_eq!((listed.items.len(), listed.unreached), (1, vec!["deaf".to_owned()]));
+        (begun.elapsed() < Duration::from_secs(1)).then_some(())
+    })
+    .await;
 }

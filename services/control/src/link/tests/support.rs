@@ -24,7 +24,8 @@ use crate::link::Link;
 use crate::{AdminToken, Config, Parts, Server};
 
 pub(super) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
-pub(super) const LEASE_TTL: Duration = Duration::from_secs(2);
+/// How long a replica's leases last. Longer than a busy machine stalls: otherwise another one leads all of a sudden.
+pub(super) const LEASE_TTL: Duration = Duration::from_secs(5);
 
 pub(super) fn memory() -> Backbone {
     Backbone::memory(&backbone::Config::default())
@@ -46,8 +47,12 @@ pub(super) struct Replica {
 
 impl Replica {
     pub(super) async fn start(backbone: &Backbone) -> Self {
+        Self::start_with(backbone, LEASE_TTL).await
+    }
+
+    pub(super) async fn start_with(backbone: &Backbone, lease_ttl: Duration) -> Self {
         let parts = Parts::new(backbone, keys());
-        let config = Config { lease_ttl: LEASE_TTL, ..Config::new(AdminToken::new(TOKEN).unwrap()) };
+        let config = Config { lease_ttl, ..Config::new(AdminToken::new(TOKEN).unwrap()) };
         let apps = AbortOnDropHandle::new(tokio::spawn(parts.apps.run(CancellationToken::new())));
         let server = Server::new(&config, parts).unwrap();
         let link = server.link.clone();

@@ -15,7 +15,7 @@ use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use serde_json::Value;
-use testkit::eventually;
+use testkit::{eventually, free_port};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -26,8 +26,11 @@ use tokio_rustls::TlsAcceptor;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Manner {
     Answer(u16),
-    /// Answers well, after a while.
-    Slow(Duration),
+    /// Answers well, a while after so many requests have been under way at one time.
+    Slow {
+        together: usize,
+        pause: Duration,
+    },
     /// Never answers.
     Hang,
     Redirect(String),
@@ -74,14 +77,16 @@ pub struct Hook {
 
 impl Hook {
     pub async fn start(manner: Manner) -> Self {
-        Self::listen("127.0.0.1:0".parse().unwrap(), manner, None).await
+        Self::listen(manner, None).await
     }
 
     pub async fn start_tls(acceptor: TlsAcceptor) -> Self {
-        Self::listen("127.0.0.1:0".parse().unwrap(), Manner::Answer(200), Some(acceptor)).await
+        Self::listen(Manner::Answer(200), Some(acceptor)).await
     }
 
-    async fn listen(address: SocketAddr, manner: Manner, tls: Option<TlsAcceptor>) -> Self {
+    async fn listen(manner: Manner, tls: Option<TlsAcceptor>) -> Self {
+        // A port that no connection is given while the receiver is dead.
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let listener = eventually("the port to be free", || async { TcpListener::bind(address).await.ok() }).await;
         let state = State {
             manner,
@@ -241,7 +246,10 @@ async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>) -> Result<
     let mut response = Response::new(Full::new(Bytes::from_static(b"thank you")));
     let status = match manner {
         Manner::Answer(status) => status,
-        Manner::Slow(pause) => {
+        Manner::Slow { together, pause } => {
+            while state.lock().most_under_way < together {
+                sleep(Duration::from_millis(5)).await;
+            }
             sleep(pause).await;
             200
         }
