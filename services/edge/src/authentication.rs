@@ -4,14 +4,10 @@
 //! same for connections, event streams and requests.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use ably::credentials::{Credentials, Granted, Issuer, REQUEST_WINDOW, Target};
+use ably::credentials::{Credentials, Granted, Issuer, Target};
 use ably::{Code, ErrorInfo};
-use backbone::{Bucket, KvError};
-use bytes::Bytes;
-use channels::{App, AppId};
-use sha2::{Digest as _, Sha256};
+use channels::App;
 
 use crate::server::Shared;
 
@@ -63,24 +59,4 @@ pub(crate) fn revoked_from(shared: &Shared, granted: &Granted) -> Option<u64> {
     let token = granted.token.as_ref()?;
     let targets = granted.targets().into_iter().map(|target: Target| target.to_string());
     shared.revoked.applies_at(&granted.app, &granted.key, token.issued_ms, targets)
-}
-
-/// Takes note that a token request of `app` has used `nonce`. Once in the cluster, for as long as its timestamp can be
-/// taken.
-///
-/// # Errors
-/// 40105 if it was used before; 50003 if nobody can tell.
-pub(crate) async fn spend_nonce(shared: &Shared, app: &AppId, nonce: &str) -> Result<(), ErrorInfo> {
-    // A timestamp may be as far ahead of the clock as behind it.
-    const REMEMBERED: Duration = REQUEST_WINDOW.saturating_mul(2);
-    let hash: String = Sha256::digest(nonce).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    let nonces = shared.backbone.kv(Bucket::Cluster);
-    match nonces.create_expiring(&format!("nonce.{app}.{hash}"), Bytes::from_static(b"1"), REMEMBERED).await {
-        Ok(_) => Ok(()),
-        Err(KvError::Exists) => Err(Code::Nonce.info()),
-        Err(error @ (KvError::Conflict | KvError::InvalidKey | KvError::Unavailable(_))) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "a nonce cannot be noted");
-            Err(Code::Timeout.info())
-        }
-    }
 }

@@ -20,6 +20,7 @@ mod membership;
 mod meta;
 mod metrics;
 mod news;
+mod nonces;
 mod occupancy;
 mod orders;
 mod queue;

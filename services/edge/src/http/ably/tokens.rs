@@ -12,7 +12,8 @@ use backbone::revocations::{Order, Target};
 use futures_util::future::join_all;
 
 use super::{Call, Caller, Failure};
-use crate::authentication::{app_of, authenticate, spend_nonce};
+use crate::authentication::{app_of, authenticate};
+use crate::nonces;
 
 /// How long revocations are remembered: for the longest life of a token that was made before its key's tokens could be
 /// revoked, by whichever clock.
@@ -35,7 +36,7 @@ pub(super) async fn request(call: &Call<'_>, key: &str, body: &[u8]) -> Result<A
     };
     let acceptable = request.accept(key, app.as_deref(), caller.as_ref(), call.now_ms)?;
     if let (Some(app), Some(nonce)) = (&app, &acceptable.nonce) {
-        spend_nonce(call.shared, &app.id, nonce).await?;
+        nonces::spend(call.shared, &app.id, nonce).await?;
     }
     Ok(call.exchange.answer(201, &acceptable.issue(call.now_ms, rand::random())))
 }

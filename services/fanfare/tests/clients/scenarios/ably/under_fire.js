@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, test } from 'node:test';
+import { serverOf } from '../../harness/ably/credentials.js';
 import { EventReader } from '../../harness/ably/event_stream.js';
 import { seats } from '../../harness/ably/load.js';
 import { apps } from '../../harness/apps.js';
@@ -20,6 +21,7 @@ const SOME = 30;
 /** An election of NATS takes 4 to 9 seconds, more on a busy machine. */
 const AWAY_MS = 120_000;
 const PAUSE_MS = 5_000;
+const UNANSWERED_MS = 3_000;
 const TEST_MS = 900_000;
 const GOING_AWAY = 50320;
 
@@ -144,5 +146,17 @@ export function underFire(site) {
         all.forEach(({ server }) => server.signal('SIGCONT'));
       }),
     );
+
+    test('a token is asked for while NATS stands still', { timeout: TEST_MS }, async (t) => {
+      const rest = serverOf(site.edges[0], APP);
+      const all = site.nats.nodes;
+      all.forEach(({ server }) => server.signal('SIGSTOP'));
+      t.after(() => all.forEach(({ server }) => server.signal('SIGCONT')));
+      const asked = rest.auth.requestToken({ clientId: 'ann' });
+      // Longer than one attempt to note its nonce, and too short for an election.
+      await sleep(UNANSWERED_MS);
+      all.forEach(({ server }) => server.signal('SIGCONT'));
+      assert.equal((await asked).clientId, 'ann');
+    });
   });
 }
