@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs every test: installs what they need, builds once, then the Rust suites, then real clients against the
-# binary. Prints a line for each suite, and as its last line the plain totals. Whole logs are in target/test-logs/.
+# Runs every test: installs what they need, builds once, then the Rust suites and beside them real clients against the
+# binary, then the operators'. Prints a line for each suite, and as its last line the plain totals. Whole logs are in
+# target/test-logs/.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -22,6 +23,8 @@ finish() {
     [ "$failed" -eq 0 ] || exit 1
 }
 trap finish EXIT
+# What runs in the background does not hear Ctrl-C by itself.
+trap 'trap - INT; kill 0' INT
 
 # step NAME COMMAND...: runs something that must succeed, with its output in a log.
 step() {
@@ -35,28 +38,41 @@ step() {
     echo "$name: done in $((SECONDS - begun)) s"
 }
 
-# suite NAME COMMAND...: runs tests, prints what each part counted, and adds it up.
-suite() {
-    local name=$1 begun=$SECONDS code=0 suite_passed suite_failed
+# begin NAME COMMAND...: runs tests in the background, with what they say in a log.
+begin() {
+    local name=$1
     shift
-    "$@" >"$logs/$name.log" 2>&1 || code=$?
-    deploy/dev/totals.py "$name" "$logs/$name.log" >"$logs/$name.parts"
-    grep -v '^total ' "$logs/$name.parts" || true
-    read -r _ suite_passed suite_failed < <(grep '^total ' "$logs/$name.parts")
-    if [ "$code" -ne 0 ] && [ "$suite_failed" -eq 0 ]; then
-        echo "$name: ended with code $code though no test failed"
-        suite_failed=1
-    elif [ "$((suite_passed + suite_failed))" -eq 0 ]; then
-        echo "$name: ran no test"
-        suite_failed=1
-    fi
-    if [ "$suite_failed" -ne 0 ]; then
-        deploy/dev/totals.py --failures "$name" "$logs/$name.log"
-        echo "$name: see $logs/$name.log"
-    fi
-    echo "$name: $suite_passed passed, $suite_failed failed in $((SECONDS - begun)) s"
-    passed=$((passed + suite_passed))
-    failed=$((failed + suite_failed))
+    (
+        begun=$SECONDS code=0
+        "$@" >"$logs/$name.log" 2>&1 || code=$?
+        echo "$code $((SECONDS - begun))" >"$logs/$name.end"
+    ) &
+}
+
+# count NAME...: waits for suites, prints what each part of them counted, and adds it up.
+count() {
+    local name code seconds suite_passed suite_failed
+    wait
+    for name; do
+        read -r code seconds <"$logs/$name.end"
+        deploy/dev/totals.py "$name" "$logs/$name.log" >"$logs/$name.parts"
+        grep -v '^total ' "$logs/$name.parts" || true
+        read -r _ suite_passed suite_failed < <(grep '^total ' "$logs/$name.parts")
+        if [ "$code" -ne 0 ] && [ "$suite_failed" -eq 0 ]; then
+            echo "$name: ended with code $code though no test failed"
+            suite_failed=1
+        elif [ "$((suite_passed + suite_failed))" -eq 0 ]; then
+            echo "$name: ran no test"
+            suite_failed=1
+        fi
+        if [ "$suite_failed" -ne 0 ]; then
+            deploy/dev/totals.py --failures "$name" "$logs/$name.log"
+            echo "$name: see $logs/$name.log"
+        fi
+        echo "$name: $suite_passed passed, $suite_failed failed in $seconds s"
+        passed=$((passed + suite_passed))
+        failed=$((failed + suite_failed))
+    done
 }
 
 # debian PACKAGE HINT: installs a package of Debian's, if we may.
@@ -103,11 +119,15 @@ if [ -z "${FANFARE_PREVIOUS_BIN:-}" ]; then
 fi
 # One build for everything. Tests of the binary's own package need the binary, so it is built here with them.
 step build cargo test --workspace --no-run
-suite rust cargo test --workspace --no-fail-fast
+# Side by side, since both wait for most of their time.
+begin rust cargo test --workspace --no-fail-fast
+begin clients npm --prefix "$clients" test
+count rust clients
 # Loops that have become cheaper than their budgets.
 grep '^budget: ' "$logs/rust.log" || true
-suite clients npm --prefix "$clients" test
 # What clients notice of a rollout.
 grep -o 'rollout: .*' "$logs/clients.log" || true
-suite helm deploy/dev/helm.sh
-suite ops deploy/dev/ops.sh
+begin helm deploy/dev/helm.sh
+count helm
+begin ops deploy/dev/ops.sh
+count ops
