@@ -76,7 +76,7 @@ export class Fire {
 
   /** Churn, a fault amid it, churn, and quiet. */
   async #phase(fault) {
-    this.workersMayRepeat = ['killEdge', 'pauseEdge', 'drainEdge'].includes(fault);
+    this.workersMayRepeat = ['killEdge', 'pauseEdge', 'drainEdge', 'killNatsLeader'].includes(fault);
     this.crowd.churn();
     await this.#faults.none();
     const left = (await this.#faults[fault]()) ?? {};

@@ -9,7 +9,7 @@ const POLL_MS = 200;
 const OCCUPIED = 'the list of occupied channels';
 
 export class WebhookLists {
-  /** How often something was told once more, as may happen when a worker dies between telling and noting it. */
+  /** How often something was told once more, as may happen when who tells it or NATS dies before that is noted. */
   repeated = 0;
   #fire;
   #events;
@@ -69,7 +69,7 @@ export class WebhookLists {
     });
   }
 
-  /** Telling twice is allowed to one whose worker has just died, and to nobody else. */
+  /** Telling twice is allowed where a worker or a leader of NATS has just died, and nowhere else. */
   #unlessRepeated(isKnown, take) {
     if (isKnown && this.#fire.workersMayRepeat) this.repeated += 1;
     else take();
