@@ -155,6 +155,8 @@ struct User {
     announced: Announcement,
     /// Since when it is gone without its having been told.
     left: Option<Instant>,
+    /// When it last came or went, among those of its channel.
+    turn: u64,
 }
 
 impl User {
@@ -172,6 +174,8 @@ struct Channel {
     /// Members by their keys.
     members: HashMap<Box<str>, (EdgeId, ClientId)>,
     users: BTreeMap<ClientId, User>,
+    /// Turns that users have been given.
+    turns: u64,
     announced: Announcement,
     /// When the number of subscribers was told.
     counted: Option<Instant>,
@@ -275,7 +279,11 @@ impl State {
         if known.members.insert(member.into(), (edge.clone(), user.clone())).is_some() {
             return;
         }
+        let turn = known.turn();
         let user = known.user(user);
+        if user.connections.is_empty() {
+            user.turn = turn;
+        }
         *user.connections.entry(edge).or_default() += 1;
         if alive {
             // At once, and not when the channel is looked at: by then it may have left again, for which a new grace begins.
@@ -289,12 +297,16 @@ impl State {
     pub(super) fn leave(&mut self, place: &Place, member: &str) {
         let Some(known) = self.channels.get_mut(place) else { return };
         let Some((edge, user)) = known.members.remove(member) else { return };
-        let connections = &mut known.user(user).connections;
-        if let Some(count) = connections.get_mut(&edge) {
+        let turn = known.turn();
+        let user = known.user(user);
+        if let Some(count) = user.connections.get_mut(&edge) {
             *count -= 1;
             if *count == 0 {
-                connections.remove(&edge);
+                user.connections.remove(&edge);
             }
+        }
+        if user.connections.is_empty() {
+            user.turn = turn;
         }
         self.enqueue(place);
     }
@@ -410,6 +422,7 @@ impl Channel {
             counts: HashMap::new(),
             members: HashMap::new(),
             users: BTreeMap::new(),
+            turns: 0,
             announced: Announcement::default(),
             counted: None,
             left: None,
@@ -420,8 +433,14 @@ impl Channel {
     }
 
     fn user(&mut self, id: ClientId) -> &mut User {
-        let new = || User { connections: HashMap::new(), announced: Announcement::default(), left: None };
+        let new = || User { connections: HashMap::new(), announced: Announcement::default(), left: None, turn: 0 };
         self.users.entry(id).or_insert_with(new)
+    }
+
+    /// The next turn of a user.
+    fn turn(&mut self) -> u64 {
+        self.turns += 1;
+        self.turns
     }
 
     fn announcement(&mut self, user: Option<ClientId>) -> &mut Announcement {
@@ -474,27 +493,37 @@ impl Channel {
             }
         }
         let mut all_gone = true;
+        // Of several that came and went while something else was told, the one whose turn was first.
+        let mut first: Option<(u64, &ClientId, Action)> = None;
         for (id, user) in &mut self.users {
-            let step = |action| Look::Step(Some(id.clone()), action);
-            if follows_users && user.is_here(alive) {
+            let action = if follows_users && user.is_here(alive) {
                 all_gone = false;
                 user.left = None;
-                if !user.announced.is_here() {
-                    return step(user.announced.announce(wants, MemberAdded, 0));
+                if user.announced.is_here() {
+                    continue;
                 }
+                user.announced.announce(wants, MemberAdded, 0)
             } else if !follows_users || !user.announced.is_here() {
-                if user.announced.written.is_some() {
-                    return step(user.announced.forget());
+                user.left = None;
+                if user.announced.written.is_none() {
+                    continue;
                 }
+                user.announced.forget()
             } else {
                 all_gone = false;
                 let due = *user.left.get_or_insert(now) + grace;
-                if due <= now {
-                    user.left = None;
-                    return step(user.announced.announce(wants, MemberRemoved, 0));
+                if due > now {
+                    wake_at(due);
+                    continue;
                 }
-                wake_at(due);
+                user.announced.announce(wants, MemberRemoved, 0)
+            };
+            if first.is_none_or(|(turn, ..)| user.turn < turn) {
+                first = Some((user.turn, id, action));
             }
+        }
+        if let Some((_, id, action)) = first {
+            return Look::Step(Some(id.clone()), action);
         }
         self.users.retain(|_, user| !user.connections.is_empty() || !user.announced.is_nothing());
         if !follows_channel || !self.announced.is_here() {

@@ -163,6 +163,32 @@ fn a_return_counts_even_if_it_ends_before_anybody_looks() {
 }
 
 #[test]
+fn members_are_told_of_in_the_order_in_which_they_came_and_went() {
+    let mut script = Script::everything();
+    let ids = ["bob", "ann", "eve", "dan"];
+    for id in ids {
+        script.enter("presence-a", 1, "c1", id);
+        script.enter("presence-a", 2, "c2", id);
+    }
+    let told = |event: &str, ids: &[&str]| ids.iter().map(|id| format!("{event} presence-a {id}")).collect::<Vec<_>>();
+    assert_eq!(script.told()[1..], told("member_added", &ids));
+    for id in ids {
+        script.leave("presence-a", 2, "c2", id);
+    }
+    for id in ["eve", "bob"] {
+        script.leave("presence-a", 1, "c1", id);
+    }
+    script.enter("presence-a", 1, "c1", "abe");
+    script.told();
+    for id in ["dan", "abe", "ann"] {
+        script.leave("presence-a", 1, "c1", id);
+    }
+    script.told();
+    let gone = ["eve", "bob", "dan", "abe", "ann"];
+    assert_eq!(script.told_after(GRACE)[..gone.len()], told("member_removed", &gone));
+}
+
+#[test]
 fn a_users_tabs_and_nodes_are_one_member() {
     let mut script = Script::everything();
     script.enter("presence-a", 1, "c1", "ann");
