@@ -10,7 +10,8 @@ import socket
 
 from clients import REFUSED, Entrance, Pusher
 from machines import address
-from support import ROOT, free_port, program
+from ports import free_port
+from support import ROOT, program
 
 PAGE = ROOT / "docs" / "operations" / "balancers.md"
 # Where deploy/dev/ops.sh puts Debian's packages.

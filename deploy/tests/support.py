@@ -1,14 +1,10 @@
 """What the tests of deploy/ share: where things are, and the programs that know whether a file is right."""
 
-import contextlib
 import functools
-import itertools
 import os
 import pathlib
-import random
 import re
 import shutil
-import socket
 import subprocess
 import urllib.error
 import urllib.request
@@ -56,21 +52,6 @@ def run(*command, **options):
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=5 * PATIENCE_SECONDS,
                           check=False, **options)
     return done.returncode, done.stdout
-
-
-# Below the range from which operating systems give ports to outgoing connections: one of those would otherwise take a port
-# between its choice and its use now and then. From anywhere in it, so that two runs seldom try the same.
-PORTS = range(12_000, 32_000)
-next_ports = itertools.islice(itertools.cycle(PORTS), random.randrange(len(PORTS)), None)
-
-
-def free_port(*addresses):
-    """A port that is free at each of the addresses, or else at that of loopback, and not given out again soon."""
-    for port in next_ports:
-        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
-            for address in addresses or ["127.0.0.1"]:
-                stack.enter_context(socket.socket()).bind((address, port))
-            return port
 
 
 def answer(url):

@@ -12,7 +12,8 @@ import tomllib
 import unittest
 
 from dockerfile import DOCKERFILE, environment, instructions, the
-from support import PATIENCE_SECONDS, ROOT, answer, fanfare, free_port, program, run
+from ports import free_port
+from support import PATIENCE_SECONDS, ROOT, answer, fanfare, program, run
 
 # Runs a binary of another architecture: a static program that takes the binary as its first argument.
 EMULATOR = os.environ.get("FANFARE_EMULATOR")

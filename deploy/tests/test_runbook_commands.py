@@ -11,7 +11,8 @@ import tempfile
 import time
 import unittest
 
-from support import CLUSTER_KEY, DEPLOY, PATIENCE_SECONDS, SECRET, answer, fanfare, free_port, nats_server, run
+from ports import free_port
+from support import CLUSTER_KEY, DEPLOY, PATIENCE_SECONDS, SECRET, answer, fanfare, nats_server, run
 from test_runbooks import code, pages
 
 NODE = "9a8c314e1f6e177f"

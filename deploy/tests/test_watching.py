@@ -12,7 +12,8 @@ import urllib.parse
 import yaml
 from clients import REFUSED, Pusher, Receiver
 from machines import NETWORK, NODES, SERVERS, Site, address
-from support import APP, DEPLOY, KEY, PATIENCE_SECONDS, RULES, SECRET, answer, fanfare, free_port, load, program, rules
+from ports import free_port
+from support import APP, DEPLOY, KEY, PATIENCE_SECONDS, RULES, SECRET, answer, fanfare, load, program, rules
 from test_dashboards import queries
 
 CANARY = f"{NETWORK}.40:6003"

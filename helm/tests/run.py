@@ -8,6 +8,8 @@ import unittest
 
 def main():
     here = str(pathlib.Path(__file__).parent)
+    # Where free ports are chosen, for the tests of deploy/ too.
+    sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "deploy" / "tests"))
     pattern = sys.argv[1] if len(sys.argv) > 1 else "test*.py"
     tests = unittest.defaultTestLoader.discover(here, pattern, top_level_dir=here)
     result = unittest.TextTestRunner(verbosity=1).run(tests)

@@ -257,6 +257,19 @@ fn cluster(formats: &mut Formats, bench: &Bench) {
     );
 }
 
+/// One of each tier, with each setting in one of them.
+pub(crate) fn rules() -> [Namespace; 3] {
+    let persistent = Tier::Persistent { retention: Duration::from_secs(3600) };
+    let rules = [("a", Tier::Ephemeral), ("b", Tier::Recoverable), ("c", persistent)];
+    let mut rules = rules.map(|(prefix, tier)| Namespace::new(prefix, tier));
+    rules[0].client_events = Some(false);
+    rules[1].presence_members = Some(7);
+    rules[1].slow_consumers = SlowConsumers::KeepLatest;
+    rules[1].webhook_events = Some(std::iter::empty().collect());
+    rules[2].webhook_events = Some([WebhookEvent::CacheMiss].into_iter().collect());
+    rules
+}
+
 /// An app in which nothing is as it is by default.
 fn app() -> App {
     let key = |name: &str, capability| Key {
@@ -272,14 +285,6 @@ fn app() -> App {
     keys[0].revocable_tokens = true;
     keys[0].previous =
         Some(PreviousSecret { secret: Secret::new("the one before").unwrap(), until_ms: 4_102_444_800_000 });
-    let persistent = Tier::Persistent { retention: Duration::from_secs(3600) };
-    let rules = [("a", Tier::Ephemeral), ("b", Tier::Recoverable), ("c", persistent)];
-    let mut rules = rules.map(|(prefix, tier)| Namespace::new(prefix, tier));
-    rules[0].client_events = Some(false);
-    rules[1].presence_members = Some(7);
-    rules[1].slow_consumers = SlowConsumers::KeepLatest;
-    rules[1].webhook_events = Some(std::iter::empty().collect());
-    rules[2].webhook_events = Some([WebhookEvent::CacheMiss].into_iter().collect());
     let webhook = |id: &str, events| Webhook {
         id: id.to_owned(),
         url: format!("https://example.com/{id}"),
@@ -336,7 +341,7 @@ fn app() -> App {
             presence_members: Some(5),
             webhooks_per_second: Some(6),
         },
-        namespaces: Namespaces::new(rules.to_vec()).unwrap(),
+        namespaces: Namespaces::new(rules().to_vec()).unwrap(),
         webhooks: vec![all, some],
     }
 }
@@ -482,7 +487,8 @@ fn administration(formats: &mut Formats, bench: &Bench) {
     formats.text("key.dead_letter", dead_letters::key(&app_id(), &id));
 }
 
-fn counts() -> Counts {
+/// Each count another one.
+pub(crate) fn counts() -> Counts {
     Counts {
         messages_in: 1,
         bytes_in: 2,

@@ -121,6 +121,7 @@ fn row_to_wire(app: &AppId, row: &AppMinute) -> wire::UsageRow {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::formats;
 
     #[test]
     fn keys_round_trip() {
@@ -134,21 +135,8 @@ mod tests {
 
     #[test]
     fn rows_round_trip() {
-        let refused = QuotaKind::ALL.into_iter().zip(1..).collect();
-        let counts = Counts {
-            messages_in: 1,
-            bytes_in: 2,
-            messages_out: 3,
-            bytes_out: 4,
-            connections_opened: 5,
-            peak_connections: 6,
-            peak_channels: 7,
-            webhooks_delivered: 8,
-            webhooks_failed: 9,
-            refused,
-        };
         let rows = vec![
-            (AppId::new("a").unwrap(), AppMinute { counts, connections: vec![6, 0, 2] }),
+            (AppId::new("a").unwrap(), AppMinute { counts: formats::counts(), connections: vec![6, 0, 2] }),
             (AppId::new("b").unwrap(), AppMinute::default()),
         ];
         let value = encode_rows(true, &rows);

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use channels::{
     InvalidNamespaces, Key, Limits, Namespace, Namespaces, OriginPattern, PreviousSecret, PusherSettings, Quota,
-    Secret, SlowConsumers, Tier, Webhook, WebhookEvent, WebhookEvents,
+    Secret, Tier, Webhook, WebhookEvent, WebhookEvents,
 };
 use proptest::prelude::*;
 use prost::Message as _;
@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
+use crate::formats::rules;
 use crate::sealing::OpenError;
 use crate::{Backbone, Config, NatsConfig};
 
@@ -95,14 +96,6 @@ mod stored_form {
     #[test]
     fn everything_survives() {
         let capability = Capability::new([("chat:*".to_owned(), ["publish", "subscribe"])]).unwrap();
-        let persistent = Tier::Persistent { retention: Duration::from_secs(3600) };
-        let rules = [("a", Tier::Ephemeral), ("b", Tier::Recoverable), ("c", persistent)];
-        let mut rules = rules.map(|(prefix, tier)| Namespace::new(prefix, tier));
-        rules[0].client_events = Some(false);
-        rules[1].presence_members = Some(7);
-        rules[1].slow_consumers = SlowConsumers::KeepLatest;
-        rules[1].webhook_events = Some(std::iter::empty().collect());
-        rules[2].webhook_events = Some([WebhookEvent::CacheMiss].into_iter().collect());
         let mut full = app("1001", &["k1"]);
         full.keys[0].capability = capability.clone();
         full.keys[0].revocable_tokens = true;
@@ -155,7 +148,7 @@ mod stored_form {
             cache_ttl: Duration::from_secs(60),
             auth_timestamp_window: Duration::from_secs(14),
         };
-        full.namespaces = Namespaces::new(rules.to_vec()).unwrap();
+        full.namespaces = Namespaces::new(rules().to_vec()).unwrap();
         let revoked = vec![RevokedKey { name: name("k0"), capability, created_ms: 1, revoked_ms: 2 }];
         let full = RegisteredApp {
             created_ms: 3,

@@ -1,4 +1,4 @@
-"""Free ports."""
+"""Free ports, for the tests of deploy/ and of helm/."""
 
 import contextlib
 import itertools
@@ -11,9 +11,10 @@ PORTS = range(12_000, 32_000)
 next_ports = itertools.islice(itertools.cycle(PORTS), random.randrange(len(PORTS)), None)
 
 
-def free_port():
-    """A port of loopback that nobody has, and that is not given out again soon."""
+def free_port(*addresses):
+    """A port that is free at each of the addresses, or else at that of loopback, and not given out again soon."""
     for port in next_ports:
-        with socket.socket() as listener, contextlib.suppress(OSError):
-            listener.bind(("127.0.0.1", port))
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            for address in addresses or ["127.0.0.1"]:
+                stack.enter_context(socket.socket()).bind((address, port))
             return port
