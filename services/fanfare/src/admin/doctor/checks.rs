@@ -219,22 +219,22 @@ fn clocks(facts: &Facts) -> Vec<Finding> {
             check.warn(what, to_do);
         }
     };
-    let (cluster, doubt) = (&facts.cluster, facts.round_trip);
+    let cluster = &facts.cluster;
     compare(
         format!("the clock of {} against this machine's", cluster.replica),
         cluster.time_ms,
         facts.our_time_ms,
-        doubt,
+        facts.round_trip,
     );
     for node in &facts.nodes {
         let Some(load) = node.load.filter(|load| load.time_ms > 0) else { continue };
-        // What it said then, brought to when the replica looked at its own clock. The two calls are one round trip apart.
+        // What it said then, brought to when it was asked for, which is not when the replica told its own time.
         let now_ms = load.time_ms + node.age_ms;
         compare(
             format!("the clock of {} against {}'s", called(node), cluster.replica),
             now_ms,
             cluster.time_ms,
-            doubt * 2,
+            facts.asking,
         );
     }
     check.or_ok(|| "agree".to_owned())
@@ -443,6 +443,10 @@ mod tests {
         facts.our_time_ms += 5_000;
         facts.round_trip = Duration::from_secs(4);
         assert_eq!(wrong(&facts), [], "a slow answer says little about clocks");
+        let mut facts = healthy();
+        facts.nodes.push(node("e", |node, load| (node.age_ms, load.time_ms) = (500, 1_004_500)));
+        facts.asking = Duration::from_secs(4);
+        assert_eq!(wrong(&facts), [], "nor do questions that lie far apart");
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub(super) struct Facts {
     pub(super) our_time_ms: u64,
     /// How long that call took: the two clocks cannot be compared any better.
     pub(super) round_trip: Duration,
+    /// How long it took to ask for the cluster and for its nodes: that far apart the server may have looked at its clock.
+    pub(super) asking: Duration,
     /// Our version.
     pub(super) our_version: String,
     /// Apps with dead letters, and how many, up to a page full.
@@ -59,6 +61,7 @@ pub(super) async fn gather(way: &Way, most_apps: u32) -> Result<Facts, Failure> 
     facts.round_trip = asked.elapsed();
     facts.our_time_ms = asked_ms + clock::millis(facts.round_trip / 2);
     facts.nodes = client.list_nodes(wire::ListNodesRequest {}).await?.into_inner().nodes;
+    facts.asking = asked.elapsed();
     dead_letters(&mut facts, connection, most_apps).await?;
     Ok(facts)
 }
