@@ -11,6 +11,7 @@ mod authentication;
 mod config;
 mod connection;
 mod connections;
+mod election;
 #[cfg(test)]
 mod fixtures;
 mod host;

@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 
 use super::{Call, Caller, Failure};
 use crate::authentication::{app_of, authenticate};
-use crate::nonces;
+use crate::{election, nonces};
 
 /// How long revocations are remembered: for the longest life of a token that was made before its key's tokens could be
 /// revoked, by whichever clock.
@@ -62,8 +62,9 @@ pub(super) async fn revoke(call: &Call<'_>, caller: &Caller, key: &str, body: &[
         });
         let revocations = &revocations;
         revoking.push(async move {
-            let revoked = revocations.revoke(&target?, order, call.now_ms, REMEMBERED).await;
-            revoked.map_err(|error| unwritten(&error))
+            let target = target?;
+            let revoked = election::outlast(|| revocations.revoke(&target, order, call.now_ms, REMEMBERED));
+            revoked.await.map_err(|error| unwritten(&error))
         });
     }
     let results = join_all(revoking).await;

@@ -7,7 +7,7 @@ import { describe, test } from 'node:test';
 import { serverOf } from '../../harness/ably/credentials.js';
 import { EventReader } from '../../harness/ably/event_stream.js';
 import { seats } from '../../harness/ably/load.js';
-import { apps } from '../../harness/apps.js';
+import { apps, withKey } from '../../harness/apps.js';
 import { FrontDoor } from '../../harness/front_door.js';
 import { unique } from '../../harness/names.js';
 import { assertSame, sequence } from '../../harness/sequences.js';
@@ -147,16 +147,19 @@ export function underFire(site) {
       }),
     );
 
-    test('a token is asked for while NATS stands still', { timeout: TEST_MS }, async (t) => {
-      const rest = serverOf(site.edges[0], APP);
+    test('tokens are asked for and revoked while NATS stands still', { timeout: TEST_MS }, async (t) => {
+      const rest = serverOf(site.edges[0], withKey(APP, '1050.revocable'));
       const all = site.nats.nodes;
       all.forEach(({ server }) => server.signal('SIGSTOP'));
       t.after(() => all.forEach(({ server }) => server.signal('SIGCONT')));
       const asked = rest.auth.requestToken({ clientId: 'ann' });
-      // Longer than one attempt to note its nonce, and too short for an election.
+      const revoked = rest.auth.revokeTokens([{ type: 'clientId', value: unique('bob') }]);
+      // Longer than one attempt to write either down, and too short for an election.
       await sleep(UNANSWERED_MS);
       all.forEach(({ server }) => server.signal('SIGCONT'));
       assert.equal((await asked).clientId, 'ann');
+      const { successCount, failureCount } = await revoked;
+      assert.deepEqual([successCount, failureCount], [1, 0]);
     });
   });
 }
