@@ -35,7 +35,7 @@ pub(super) const STREAM_HEADER: &str = "Nats-Stream";
 pub(super) const POKE_HEADER: &str = "Fanfare-Poke";
 
 /// When the head is compared once more after an attach, so that a channel which falls silent inside the attach's own
-/// window is healed too.
+/// window is healed too; and after a comparison that came to nothing.
 const RECHECK_AFTER: Duration = Duration::from_secs(1);
 
 /// Pauses while the stream has no leader.
@@ -73,6 +73,15 @@ struct Log {
     _registration: Registration,
     recheck: Option<Instant>,
     repair: Option<Repair>,
+    doubt: Option<Doubt>,
+}
+
+/// A head says that there is more than was delivered, and the stream has no more all that is between.
+#[derive(Clone, Copy, Debug)]
+struct Doubt {
+    known: u64,
+    /// Since when no more than `known` was delivered.
+    since: Instant,
 }
 
 /// A repair under way. Kept outside the future that works on it, so that cancelling that future loses nothing.
@@ -277,6 +286,7 @@ impl Attachment {
             let resumes = Position { epoch: hint.epoch, sequence: 0 };
             log.epoch = hint.epoch;
             log.continuity = Continuity::new(0, 0, log.window, now);
+            log.doubt = None;
             self.ready.push_back(Delivery::Gap(Gap { after, resumes }));
         }
         if let Verdict::Missing { up_to } = log.continuity.on_head(hint.head, now) {
@@ -370,6 +380,11 @@ impl Attachment {
         let up_to = repair.up_to;
         let anchored = is_anchored(&chunk, &log.continuity, self.shared.streams.messages_per_channel(log.store));
         let mut messages = chunk.messages;
+        let is_whole = anchored && !messages.is_empty();
+        if !is_whole && repair.then.is_none() && log.may_be_on_its_way(Instant::now()) {
+            log.repair = None;
+            return;
+        }
         let Some(last) = messages.last() else {
             // The leader itself has nothing of what is missing.
             return self.tell_gap(up_to);
@@ -418,7 +433,23 @@ impl Log {
             _registration: registration,
             recheck: Some(now + RECHECK_AFTER),
             repair: None,
+            doubt: None,
         }
+    }
+
+    /// Whether what only a head shows to be missing may still arrive. The head of a busy channel is ahead of its live
+    /// messages, by more than the stream keeps if this process or a NATS node stands still for a moment; a hole between
+    /// them would show itself. So it is given up only when nothing comes.
+    fn may_be_on_its_way(&mut self, now: Instant) -> bool {
+        let known = self.continuity.known();
+        let doubt = self.doubt.filter(|doubt| doubt.known == known).unwrap_or(Doubt { known, since: now });
+        self.doubt = Some(doubt);
+        let until = doubt.since + RECHECK_AFTER;
+        let waits = now < until;
+        if waits {
+            self.recheck = Some(until);
+        }
+        waits
     }
 }
 

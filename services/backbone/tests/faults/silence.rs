@@ -9,9 +9,12 @@ use std::time::Duration;
 use async_nats::jetstream::{self, stream};
 use backbone::{Attachment, Backbone, Config, Delivery};
 use channels::Tier;
-use testkit::{NatsCluster, eventually, within};
+use testkit::{Nats, NatsCluster, eventually, within};
 
 use crate::checker::*;
+
+/// Longer than an attachment waits before it looks at its channel's head again.
+const SECOND_LOOK: Duration = Duration::from_millis(1_500);
 
 struct Silence {
     cluster: NatsCluster,
@@ -104,6 +107,25 @@ async fn the_sweep_finds_it_in_the_end() {
     let Silence { cluster: _cluster, publisher, mut attachment } = without_republishing(&config).await;
     publisher.publish(publish(&channel(0), "unheard".to_owned())).await.unwrap();
     assert_eq!(next(&mut attachment).await, "unheard");
+}
+
+/// The head of a busy channel is ahead of its live messages, by more than the stream keeps if the subscriber's process
+/// stands still for a moment: they are on their way, not lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_on_its_way_is_not_missing() {
+    let nats = Nats::start().await;
+    let config = Config { replicas: 1, recoverable_messages: 1, ..config() };
+    let publisher = connect(&config, vec![nats.url()]).await;
+    let subscriber = connect(&config, vec![nats.url()]).await;
+    let mut attachment = subscriber.attach(&app(), &channel(0), Tier::Recoverable).await.unwrap();
+    // When it is looked at again, both are there: the second look that it is to take, and messages.
+    tokio::time::sleep(SECOND_LOOK).await;
+    for number in 0..100 {
+        publisher.publish(publish(&channel(0), number.to_string())).await.unwrap();
+    }
+    for number in 0..100 {
+        assert_eq!(next(&mut attachment).await, number.to_string());
+    }
 }
 
 /// A publisher whose retry is answered "duplicate" cannot know whether its first attempt was republished: it pokes.
