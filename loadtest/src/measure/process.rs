@@ -106,9 +106,9 @@ mod tests {
     #[test]
     fn this_process_can_be_read() {
         let own = Processes::new(&[std::process::id()]);
-        // The peak is asked for second, since tests beside this one allocate.
-        let resident = own.resident_kib().unwrap();
-        assert!(resident > 100 && own.peak_kib().unwrap() >= resident);
+        let (resident, peak) = (own.resident_kib().unwrap(), own.peak_kib().unwrap());
+        // Tests beside this one allocate and free, and the kernel counts pages by CPU: a peak may be below what was there.
+        assert!(resident > 100 && peak > resident / 2, "{peak} KiB at most, {resident} KiB now");
         let before = own.cpu().unwrap();
         assert!(before < Duration::from_secs(3600));
         assert!((0..1_000).any(|_| own.cpu().unwrap() > before), "asking takes time");
