@@ -37,6 +37,8 @@ pub(super) struct Continuity {
     verified: Instant,
     /// Whether a head seen after `known` was delivered said so, rather than only its delivery.
     seen_as_head: bool,
+    /// Since when `known` has stayed the newest although a head is beyond it and what lies between cannot all be read.
+    doubted: Option<Instant>,
     /// How long the stream keeps messages.
     window: Duration,
 }
@@ -44,7 +46,7 @@ pub(super) struct Continuity {
 impl Continuity {
     /// Begins at `head`, just read.
     pub(super) fn new(head: u64, head_stored_ns: i64, window: Duration, now: Instant) -> Self {
-        Self { known: head, known_stored_ns: head_stored_ns, verified: now, seen_as_head: true, window }
+        Self { known: head, known_stored_ns: head_stored_ns, verified: now, seen_as_head: true, doubted: None, window }
     }
 
     pub(super) fn known(&self) -> u64 {
@@ -89,6 +91,12 @@ impl Continuity {
         self.known_stored_ns = stored_ns;
         self.verified = now;
         self.seen_as_head = false;
+        self.doubted = None;
+    }
+
+    /// What lies between `known` and a head cannot all be read. Since when that is so, and nothing has come.
+    pub(super) fn doubted_since(&mut self, now: Instant) -> Instant {
+        *self.doubted.get_or_insert(now)
     }
 
     /// Whether a record was stored so long after `known` that others between them may have expired. Looks at the
@@ -136,6 +144,16 @@ mod tests {
         assert_eq!(check.on_head(7, now), Verdict::InOrder);
         assert_eq!(check.on_head(9, now), Verdict::Missing { up_to: 9 });
         assert_eq!(check.on_head(3, now), Verdict::InOrder, "a lagging replica is no news");
+    }
+
+    #[test]
+    fn a_doubt_lasts_until_something_comes() {
+        let (mut check, now) = at(7);
+        let later = now + Duration::from_secs(1);
+        assert_eq!(check.doubted_since(now), now);
+        assert_eq!(check.doubted_since(later), now);
+        check.advance(8, 80, later);
+        assert_eq!(check.doubted_since(later), later);
     }
 
     #[test]

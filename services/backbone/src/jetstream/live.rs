@@ -73,15 +73,6 @@ struct Log {
     _registration: Registration,
     recheck: Option<Instant>,
     repair: Option<Repair>,
-    doubt: Option<Doubt>,
-}
-
-/// A head says that there is more than was delivered, and the stream has no more all that is between.
-#[derive(Clone, Copy, Debug)]
-struct Doubt {
-    known: u64,
-    /// Since when no more than `known` was delivered.
-    since: Instant,
 }
 
 /// A repair under way. Kept outside the future that works on it, so that cancelling that future loses nothing.
@@ -286,7 +277,6 @@ impl Attachment {
             let resumes = Position { epoch: hint.epoch, sequence: 0 };
             log.epoch = hint.epoch;
             log.continuity = Continuity::new(0, 0, log.window, now);
-            log.doubt = None;
             self.ready.push_back(Delivery::Gap(Gap { after, resumes }));
         }
         if let Verdict::Missing { up_to } = log.continuity.on_head(hint.head, now) {
@@ -433,7 +423,6 @@ impl Log {
             _registration: registration,
             recheck: Some(now + RECHECK_AFTER),
             repair: None,
-            doubt: None,
         }
     }
 
@@ -441,10 +430,7 @@ impl Log {
     /// messages, by more than the stream keeps if this process or a NATS node stands still for a moment; a hole between
     /// them would show itself. So it is given up only when nothing comes.
     fn may_be_on_its_way(&mut self, now: Instant) -> bool {
-        let known = self.continuity.known();
-        let doubt = self.doubt.filter(|doubt| doubt.known == known).unwrap_or(Doubt { known, since: now });
-        self.doubt = Some(doubt);
-        let until = doubt.since + RECHECK_AFTER;
+        let until = self.continuity.doubted_since(now) + RECHECK_AFTER;
         let waits = now < until;
         if waits {
             self.recheck = Some(until);

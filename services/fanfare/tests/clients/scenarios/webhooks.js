@@ -235,13 +235,15 @@ export function webhooks(route) {
     test('the order of a channel is kept', async (t) => {
       const channel = unique('presence-room');
       // By their names they would come the other way round.
-      const ids = Array.from({ length: 20 }, (_, number) => String(50 - number));
+      const ids = Array.from({ length: 21 }, (_, number) => String(50 - number));
       // Connected before, so that they join faster than each can be told of.
       const sockets = await Promise.all(ids.map(() => connect(t)));
       for (const [number, id] of ids.entries()) await sockets[number].join(apps.telling, channel, { user_id: id });
-      for (const id of ids) await everything().event({ name: 'member_added', channel, user_id: id });
-      const added = everything().all({ name: 'member_added', channel });
-      assert.deepEqual([...new Set(added.map(({ user_id: id }) => id))], ids);
+      const added = await everything().eventCount({ name: 'member_added', channel }, ids.length);
+      assert.deepEqual(
+        added.map(({ user_id: id }) => id),
+        ids,
+      );
     });
   });
 
